@@ -1,0 +1,70 @@
+"""excel-cam: segmentation labels from image-level labels, without training.
+
+    from excel_cam import Labeller, Settings, build_text_bank, load_model, shipped_knowledge
+
+    model = load_model(weights=Path("ViT-B-16.pt"))
+    bank = build_text_bank(shipped_knowledge("voc"), model, Settings())
+    label = Labeller(model, bank, Settings()).label([image], [(7, 17)])[0]   # (H, W) uint8; 7 = cat, 17 = sofa
+
+Names are imported on first use, so that `import excel_cam` alone stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from excel_cam.clip_model import ClipModel, load_model
+    from excel_cam.errors import ExcelCamError
+    from excel_cam.evaluate import Evaluation, evaluate_labels
+    from excel_cam.images import read_image
+    from excel_cam.knowledge import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+    from excel_cam.pipeline import Labeller
+    from excel_cam.settings import PRESETS, Settings
+    from excel_cam.text_bank import TextBank, build_text_bank
+
+_HOME = {
+    "ClipModel": "clip_model",
+    "Evaluation": "evaluate",
+    "ExcelCamError": "errors",
+    "KnowledgeBase": "knowledge",
+    "Labeller": "pipeline",
+    "PRESETS": "settings",
+    "Settings": "settings",
+    "TextBank": "text_bank",
+    "build_text_bank": "text_bank",
+    "evaluate_labels": "evaluate",
+    "load_model": "clip_model",
+    "prompts_alone": "knowledge",
+    "read_image": "images",
+    "read_knowledge": "knowledge",
+    "shipped_knowledge": "knowledge",
+}
+
+__all__ = [
+    "PRESETS",
+    "ClipModel",
+    "Evaluation",
+    "ExcelCamError",
+    "KnowledgeBase",
+    "Labeller",
+    "Settings",
+    "TextBank",
+    "__version__",
+    "build_text_bank",
+    "evaluate_labels",
+    "load_model",
+    "prompts_alone",
+    "read_image",
+    "read_knowledge",
+    "shipped_knowledge",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'excel_cam' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"excel_cam.{_HOME[name]}"), name)

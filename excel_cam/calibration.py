@@ -1,0 +1,190 @@
+"""Static Visual Calibration: the image tower's forward pass with a second, calibrated path through its last blocks.
+
+Paper section 3.3, METHOD.md steps 2.2 to 3. This is the only file that touches open_clip's internals on the image side.
+
+CLIP's own attention (q-k) lets patches look at whatever the class token needs, so its patch tokens say little about
+where things are. The calibrated path lets every token look at tokens *like itself* instead (q-q, k-k, v-v), reading the
+original path and never feeding back into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from excel_cam.errors import ModelError
+
+ATTENTION_BLOCKS = 6  # blocks whose attention maps are averaged into A
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What one batch of images leaves behind.
+
+    tokens: (n, 1 + N, D) float32: F of METHOD.md, class token first (from the original path), patches row by row.
+    attention: (n, 1 + N, 1 + N) float32: A of METHOD.md, rows attend to columns.
+    """
+
+    tokens: Tensor
+    attention: Tensor
+
+
+@dataclass(frozen=True)
+class _Projections:
+    """Queries, keys and values of one block, each (n, heads, 1 + N, d)."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+    @property
+    def scale(self) -> float:
+        return float(self.query.shape[-1]) ** -0.5
+
+
+def check_image_tower(visual: nn.Module, model_name: str) -> VisionTransformer:
+    """Return the image tower if the method can work on it; raises `ModelError` with the reason if it cannot."""
+
+    def refuse(reason: str) -> ModelError:
+        return ModelError(
+            f"model {model_name} cannot be used: {reason}; choose an open_clip ViT such as ViT-B-16-quickgelu"
+        )
+
+    if not isinstance(visual, VisionTransformer):
+        raise refuse(f"its image tower is a {type(visual).__name__}, not open_clip's vision transformer")
+    if visual.attn_pool is not None or visual.pool_type != "tok":
+        raise refuse("its image embedding is pooled from the patches, not taken from a class token")
+    if not all(type(block) is ResidualAttentionBlock for block in visual.transformer.resblocks):
+        raise refuse("its attention blocks are not CLIP's standard ones")
+    if visual.patch_size[0] != visual.patch_size[1]:
+        raise refuse(f"its patches are not square ({visual.patch_size[0]} x {visual.patch_size[1]} pixels)")
+    return visual
+
+
+def grid_side(size: int, patch: int) -> int:
+    """h = w: the patches a side for an input of about `size` pixels, at least 1 (320, 16 -> 20; 320, 14 -> 23)."""
+    return max(1, round(size / patch))
+
+
+@torch.inference_mode()
+def encode_images(
+    visual: VisionTransformer, pixels: Tensor, attention: str = "svc", blocks: int = 5, relation: Tensor | None = None
+) -> DenseFeatures:
+    """Run the calibrated forward pass (METHOD.md steps 2.2 to 3).
+
+    pixels: (n, 3, S, S) float32, normalised, S a multiple of the tower's patch side.
+    attention: what the calibrated path attends with in the last `blocks` blocks: `svc` (q-q, k-k and v-v averaged),
+        `vv`, `v` (each token keeps its own value, as MaskCLIP does in the last block); `qk` has no calibrated path.
+    relation: (n, N, N) float32 added to the patches' intra-correlation in each calibrated block, or None. It is where
+        a learnt calibration enters (METHOD.md step 7).
+
+    The matrix products run in the dtype of the tower's weights; sums, softmaxes and layer norms in float32.
+    Raises `ModelError` when the tower has fewer than `blocks` blocks.
+    """
+    layers = list(visual.transformer.resblocks)
+    calibrated_from = len(layers) if attention == "qk" else len(layers) - blocks
+    if calibrated_from < 0:
+        raise ModelError(
+            f"{blocks} blocks are to be calibrated, but the model has {len(layers)}: lower --calibrated-blocks"
+        )
+    attention_from = max(0, len(layers) - ATTENTION_BLOCKS)
+
+    original = _embed(visual, pixels)
+    calibrated = original
+    maps: list[Tensor] = []
+    for index, block in enumerate(layers):
+        is_calibrated = index >= calibrated_from
+        if index == calibrated_from:
+            calibrated = original
+        projections = _project(block, original)
+        if is_calibrated:
+            correlation = _intra_correlation(projections, attention)
+            calibrated = calibrated + _attend_alike(block, projections.value, correlation, relation)
+        if index >= attention_from:
+            probabilities = _softmax_products(projections.query, projections.key, projections.scale)
+            # Heads are summed in calibrated blocks but averaged in the others, as the release has it: the calibrated
+            # blocks weigh `heads` times as much in A.
+            maps.append(probabilities.sum(dim=1) if is_calibrated else probabilities.mean(dim=1))
+            attended = probabilities.to(projections.value.dtype) @ projections.value
+        else:
+            attended = F.scaled_dot_product_attention(projections.query, projections.key, projections.value)
+        original = original + _project_out(block, attended)
+        if index == len(layers) - 1 and calibrated_from < len(layers):
+            original = original[:, :1]  # the original path's patches end here: only its class token is used below
+        original = original + block.ls_2(block.mlp(_layer_norm(block.ln_2, original, _dtype(block)))).float()
+
+    tokens = original if calibrated_from == len(layers) else torch.cat([original, calibrated[:, 1:]], dim=1)
+    projected = _layer_norm(visual.ln_post, tokens, torch.float32) @ visual.proj.float()
+    return DenseFeatures(tokens=projected, attention=torch.stack(maps).mean(dim=0))
+
+
+def _embed(visual: VisionTransformer, pixels: Tensor) -> Tensor:
+    """(n, 3, S, S) pixels to (n, 1 + N, width) float32 tokens that enter the first block (METHOD.md step 2.2)."""
+    patches = F.conv2d(pixels.to(visual.conv1.weight.dtype), visual.conv1.weight, stride=visual.conv1.stride).float()
+    side = patches.shape[-1]
+    tokens = patches.flatten(2).transpose(1, 2)
+    class_token = visual.class_embedding.float().expand(len(tokens), 1, -1)
+    tokens = torch.cat([class_token, tokens], dim=1) + _resized_positions(visual, side)
+    return _layer_norm(visual.ln_pre, tokens, torch.float32)
+
+
+def _resized_positions(visual: VisionTransformer, side: int) -> Tensor:
+    """(1 + side * side, width) position embedding; the class token's row is never resized."""
+    positions = visual.positional_embedding.float()
+    rows, columns = visual.grid_size
+    if (rows, columns) == (side, side):
+        return positions
+    grid = positions[1:].T.reshape(1, -1, rows, columns)
+    grid = F.interpolate(grid, size=(side, side), mode="bilinear", align_corners=False)
+    return torch.cat([positions[:1], grid.flatten(2)[0].T])
+
+
+def _project(block: ResidualAttentionBlock, tokens: Tensor) -> _Projections:
+    """The block's own query, key and value projections of ln_1(tokens)."""
+    attn = block.attn
+    joint = F.linear(_layer_norm(block.ln_1, tokens, _dtype(block)), attn.in_proj_weight, attn.in_proj_bias)
+    query, key, value = (part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in joint.chunk(3, dim=-1))
+    return _Projections(query, key, value)
+
+
+def _softmax_products(rows: Tensor, columns: Tensor, scale: float) -> Tensor:
+    """softmax(rows · columnsᵀ · scale) per head: (n, heads, t, d) twice to (n, heads, t, t) float32."""
+    return torch.softmax((rows @ columns.transpose(-1, -2)).float() * scale, dim=-1)
+
+
+def _intra_correlation(projections: _Projections, attention: str) -> Tensor | None:
+    """C: (n, 1 + N, 1 + N) float32, summed over heads; None stands for "each token only itself" (attention `v`)."""
+    if attention == "v":
+        return None
+    parts = [projections.value] if attention == "vv" else [projections.query, projections.key, projections.value]
+    # One matrix for all heads, their sum and not their mean: as the release has it (METHOD.md step 3).
+    return sum(_softmax_products(part, part, projections.scale).sum(dim=1) for part in parts) / len(parts)
+
+
+def _attend_alike(
+    block: ResidualAttentionBlock, value: Tensor, correlation: Tensor | None, relation: Tensor | None
+) -> Tensor:
+    """What one block adds to the calibrated path: (n, 1 + N, width) float32, no MLP and no layer norm."""
+    if correlation is not None:
+        if relation is not None:
+            correlation = correlation + F.pad(relation, (1, 0, 1, 0))
+        value = correlation.to(value.dtype)[:, None] @ value
+    return _project_out(block, value)
+
+
+def _project_out(block: ResidualAttentionBlock, attended: Tensor) -> Tensor:
+    """Join the heads, (n, heads, t, d) to (n, t, width), and apply the block's output projection; float32."""
+    return block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2))).float()
+
+
+def _layer_norm(norm: nn.Module, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    """Layer norm in float32, result in `dtype`; models without `ln_pre` have an identity there."""
+    return norm(tokens).to(dtype)
+
+
+def _dtype(block: ResidualAttentionBlock) -> torch.dtype:
+    return block.attn.in_proj_weight.dtype

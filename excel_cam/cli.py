@@ -1,0 +1,182 @@
+"""The command line: parse, call one function, print. The docstrings are the help texts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from excel_cam import __version__
+from excel_cam.errors import ExcelCamError
+from excel_cam.options import (
+    FILE,
+    FOLDER,
+    chosen_model,
+    chosen_settings,
+    default_workers,
+    model_options,
+    settings_options,
+)
+
+EXIT_SOME_FAILED = 3
+EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141  # as a program ends that a closed pipe stops: 128 + SIGPIPE
+SPLITS = ("train", "train_aug", "val", "trainval")
+
+
+class OneLineErrors(click.Group):
+    """A group whose commands turn the errors a user can mend into one line and the right exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except ExcelCamError as error:
+            shown = click.ClickException(" ".join(str(error).split()))
+            shown.exit_code = error.exit_code
+            raise shown from None
+        except KeyboardInterrupt:
+            click.echo("Stopped; the same command goes on from here.", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # Nobody reads on. Standard output is exchanged so that its flush at exit does not fail once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_PIPE_CLOSED)
+
+
+def _report(quiet: bool, message: str) -> None:
+    if not quiet:
+        click.echo(message, err=True)
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="excel-cam")
+def cli() -> None:
+    """Segmentation labels from image-level labels, without training.
+
+    \b
+        excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
+        excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
+    """
+
+
+@cli.command()
+@click.option("--dataset", type=click.Choice(["voc", "folder"]), required=True, help="What to label.")
+@click.option("--root", type=FOLDER, help="The data set's folder; for voc it is looked for when left out.")
+@click.option("--split", type=click.Choice(SPLITS), default="train_aug", show_default=True, help="Split of voc.")
+@click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy.")
+@click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
+@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc it comes with the package.")
+@click.option("--list", "names_from", metavar="FILE", help="Label only the names in this file; - is standard input.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the labels; made if it is not there.")
+@click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
+              help="8-bit values, or values with VOC's palette (which some readers turn into colours).")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Photographs in one batch.")
+@click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
+              help="Threads that decode photographs.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object per label: name, path, pixel shares.")
+@click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
+@model_options
+@settings_options("text", "image")
+@click.pass_context
+def generate(ctx: click.Context, as_json: bool, quiet: bool, **_: Any) -> None:
+    """Make a label PNG for every image of a data set.
+
+    \b
+        excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
+        excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
+
+    Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore. The same command goes
+    on where an earlier run stopped. Where standard output is not a terminal it carries the path of each finished
+    label. Exit status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
+    """
+    from excel_cam.generate import Destination, Generation, Source, Work
+    from excel_cam.progress import print_outcomes
+
+    p = ctx.params
+    settings, sources = chosen_settings(ctx)
+    generation = Generation(
+        Source(p["dataset"], p["root"], p["split"], p["tags"], p["classes"], p["knowledge"], p["names_from"]),
+        Destination(p["out"], p["png_mode"], p["overwrite"]),
+        chosen_model(ctx), settings, sources, Work(p["batch_size"], p["workers"]),
+        report=lambda message: _report(quiet, message),
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, _stop)
+    print_outcomes(generation, as_json, quiet)
+    if generation.counts["failed"]:
+        ctx.exit(EXIT_SOME_FAILED)
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@cli.command()
+@click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
+@click.option("--truth", type=FOLDER, required=True, help="Folder of ground-truth PNGs of the same names.")
+@click.option("--dataset", type=click.Choice(["voc"]), help="Class names by data set.")
+@click.option("--classes", type=FILE, help="Class names from a file, one per line.")
+@click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
+@click.option("--ignore-as", type=click.Choice(["background", "skip"]), default="background", show_default=True,
+              help="How a predicted 255 counts.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate(
+    labels: Path, truth: Path, dataset: str | None, classes: Path | None, names_from: str | None, ignore_as: Any,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Compare labels with ground truth: mIoU, per-class IoU, precision and recall.
+
+    \b
+        excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
+    """
+    from excel_cam.classes import VOC_CLASSES
+    from excel_cam.evaluate import evaluate_labels, format_evaluation
+    from excel_cam.files import json_line
+    from excel_cam.lists import read_class_list, read_names
+
+    if (dataset is None) == (classes is None):
+        raise click.UsageError("give the class names with either --dataset or --classes")
+    class_names = VOC_CLASSES if classes is None else read_class_list(classes)[0]
+    names = None if names_from is None else read_names(names_from)
+    evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as)
+    click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
+
+
+@cli.group()
+def kb() -> None:
+    """Knowledge bases: what each class looks like, in sentences."""
+
+
+@kb.command("build")
+@click.option("--dataset", type=click.Choice(["voc"]), default="voc", show_default=True, help="A shipped one.")
+@click.option("--kb", "knowledge", type=FILE, help="A knowledge base file instead.")
+@click.option("--bank", type=FILE, help="Also write names, plain, bank and text rows to this .npz file.")
+@click.option("--quiet", is_flag=True, help="No messages on standard error.")
+@model_options
+@settings_options("text")
+@click.pass_context
+def kb_build(
+    ctx: click.Context, dataset: str, knowledge: Path | None, bank: Path | None, quiet: bool, **_: Any
+) -> None:
+    """Embed, cluster and cache a knowledge base's text rows, as `generate` does on its first run.
+
+    \b
+        excel-cam kb build
+        excel-cam kb build --kb my.json --bank bank.npz
+    """
+    from excel_cam.files import write_atomically
+    from excel_cam.generate import prepare_text
+    from excel_cam.knowledge import read_knowledge, shipped_knowledge
+    from excel_cam.text_bank import bank_bytes
+
+    source = shipped_knowledge(dataset) if knowledge is None else read_knowledge(knowledge)
+    settings, _sources = chosen_settings(ctx)
+    _model, rows = prepare_text(chosen_model(ctx), source, settings, lambda message: _report(quiet, message))
+    if bank is not None:
+        write_atomically(bank, bank_bytes(rows.names, rows.plain, rows.bank, rows.text))
+        _report(quiet, f"written: {bank}")

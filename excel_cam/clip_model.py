@@ -1,0 +1,191 @@
+"""The frozen CLIP model: a name and weights → text embeddings and dense image features."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.model import convert_weights_to_lp
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
+
+from excel_cam.calibration import check_image_tower
+from excel_cam.errors import ModelError
+from excel_cam.files import hash_file
+from excel_cam.settings import ModelChoice
+from excel_cam.weights import fit_weights, locate_pretrained, read_weights
+
+TEXT_BATCH = 64
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A frozen two-tower model. The text tower stays on the CPU in float32, so text rows are the same everywhere."""
+
+    name: str
+    fingerprint: str  # SHA-256 of the weights file
+    weights: Path
+    device: torch.device
+    precision: str  # fp32, bf16 or fp16: dtype of the image tower's matrix products
+    visual: VisionTransformer  # on `device`
+    towers: torch.nn.Module
+    tokenizer: open_clip.SimpleTokenizer
+
+    @property
+    def patch(self) -> int:
+        """P, the patch side in pixels."""
+        return int(self.visual.patch_size[0])
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens a text may have, its two special tokens included."""
+        return int(self.towers.context_length)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text with its two special tokens."""
+        return len(self.tokenizer.encode(text)) + 2
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts of at most `context_length` tokens: (len(texts), D) float32 on the CPU, not normalised."""
+        tokens = self.tokenizer(list(texts), context_length=self.context_length)
+        return torch.cat([self._encode_tokens(part) for part in tokens.split(TEXT_BATCH)])
+
+    def _encode_tokens(self, tokens: Tensor) -> Tensor:
+        towers = self.towers
+        if not isinstance(towers, open_clip.CLIP) or towers.text_pool_type != "argmax" or towers.attn_mask is None:
+            return towers.encode_text(tokens)
+        # Under a causal mask nothing after the end-of-text token can reach it, so the padding is not worth computing:
+        # this takes a third of the time of encode_text on sentences of usual length.
+        length = int(tokens.argmax(dim=-1).max()) + 1
+        tokens = tokens[:, :length]
+        states = towers.token_embedding(tokens) + towers.positional_embedding[:length]
+        states = towers.ln_final(towers.transformer(states, attn_mask=towers.attn_mask[:length, :length]))
+        pooled = states[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
+        projection = towers.text_projection
+        if projection is None:
+            return pooled
+        return projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
+
+
+def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 - frozen
+    """Load a frozen model, ready for inference.
+
+    choice.name: an open_clip model name, or a path to an open_clip model configuration (`.json`).
+    choice.pretrained: tag of weights that open_clip knows, fetched or found in the local Hugging Face cache; not used
+    when choice.weights, a checkpoint file (open_clip, OpenAI's own `.pt`, or safetensors), is given.
+    choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+    Raises `ModelError` when the model cannot work, or its weights cannot be had or do not fit. Random weights are
+    never used.
+    """
+    target = resolve_device(choice.device)
+    precision = resolve_precision(choice.precision, target)
+    name, config = _model_config(choice.name)
+    path = choice.weights if choice.weights is not None else locate_pretrained(name, config, choice.pretrained)
+    state, is_openai = read_weights(path)
+    if is_openai and not config.get("quick_gelu", False):
+        raise ModelError(
+            f"{path} is OpenAI's own archive, trained with QuickGELU, but model {name} has plain GELU; "
+            f"use --model {name}-quickgelu"
+        )
+    with _quiet_open_clip():
+        try:
+            towers = open_clip.create_model(name, pretrained=None, load_weights=False, pretrained_text=False).eval()
+        except (RuntimeError, TypeError, ValueError, KeyError, AssertionError) as error:
+            raise ModelError(f"model {name} cannot be built: {error}") from None
+    visual = check_image_tower(towers.visual, name)
+    fit_weights(towers, state, name, path)
+    towers.requires_grad_(False)
+    if target.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions; float32 is to mean float32
+    convert_weights_to_lp(visual, DTYPES[precision])
+    return ClipModel(
+        name=name, fingerprint=hash_file(path), weights=path, device=target, precision=precision,
+        visual=visual.to(target), towers=towers, tokenizer=open_clip.get_tokenizer(name),
+    )  # fmt: skip
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdigit())):
+        raise ModelError(f"device '{device}' is not known; expected auto, cpu, cuda or cuda:INDEX")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            raise ModelError(
+                f"device '{device}' is not there: this machine offers {count} CUDA devices; use --device cpu"
+            )
+    return torch.device(device)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`auto` to fp32 on a CPU, and on CUDA to bf16 where the device computes in it, else fp16."""
+    if precision == "auto":
+        if device.type == "cpu":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if precision not in DTYPES:
+        raise ModelError(f"precision '{precision}' is not known; expected auto, {', '.join(DTYPES)}")
+    return precision
+
+
+def _model_config(name: str) -> tuple[str, dict[str, Any]]:
+    """A model name or configuration file to the registered name and its configuration; raises `ModelError`."""
+    if name.endswith(".json"):
+        path = Path(name)
+        try:
+            config = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ModelError(f"{path}: the model configuration cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ModelError(f"{path}: not JSON: {error}") from None
+        if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
+            raise ModelError(f"{path}: not an open_clip model configuration (embed_dim, vision_cfg, text_cfg)")
+        open_clip.add_model_config(path)
+        name = path.stem
+    name = name.replace("/", "-")  # OpenAI writes ViT-B/16
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ModelError(
+            f"model '{name}' is not known to open_clip {open_clip.__version__}; use e.g. {ModelChoice.name}"
+        )
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if vision.get("timm_model_name") or isinstance(vision.get("layers"), list):
+        kind = "a timm model" if vision.get("timm_model_name") else "a ResNet, without a class token"
+        raise ModelError(
+            f"model {name} cannot be used: its image tower is {kind}; choose an open_clip ViT such as {ModelChoice.name}"
+        )
+    if text.get("hf_model_name") or text.get("hf_tokenizer_name"):
+        raise ModelError(
+            f"model {name} cannot be used: its text side is not CLIP's own; choose e.g. {ModelChoice.name}"
+        )
+    return name, config
+
+
+@contextmanager
+def _quiet_open_clip() -> Iterator[None]:
+    """Hold back open_clip's log lines about missing weights: the weights are loaded and checked right after."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def unit_rows(embeddings: Tensor) -> Tensor:
+    """Divide each row of (n, D) by its L2 norm."""
+    return F.normalize(embeddings, dim=-1)

@@ -1,0 +1,49 @@
+"""The errors a user can meet. The command line turns each into one clear line.
+
+    ExcelCamError            exit status 1
+    ├── UsageError           exit status 2: the command itself cannot be right
+    ├── SettingsError        a setting is out of range or contradicts another
+    ├── DataError            a data set, list or tags file is not as expected
+    │   └── ImageError       one image cannot be read; a run records it and goes on
+    ├── KnowledgeError       a knowledge base is not as expected
+    ├── ModelError           a model cannot work, or its weights do not fit or cannot be had
+    └── OutputError          labels cannot be written, or would be mixed with others
+
+Every message says what was expected, what came, and what to do, in one line.
+"""
+
+
+class ExcelCamError(Exception):
+    """Base of all errors a user can mend; its text is shown as it is."""
+
+    exit_code = 1
+
+
+class UsageError(ExcelCamError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class SettingsError(ExcelCamError):
+    """A setting is out of range or contradicts another."""
+
+
+class DataError(ExcelCamError):
+    """A data set, list, class list or tags file is not as expected."""
+
+
+class ImageError(DataError):
+    """One image cannot be read."""
+
+
+class KnowledgeError(ExcelCamError):
+    """A knowledge base is not as expected."""
+
+
+class ModelError(ExcelCamError):
+    """A model cannot work here, or its weights do not fit or cannot be had."""
+
+
+class OutputError(ExcelCamError):
+    """Labels cannot be written, or would be mixed with labels made otherwise."""

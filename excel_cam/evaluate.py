@@ -1,0 +1,280 @@
+"""Compare finished label PNGs with the truth: one confusion matrix over the whole data set, streamed.
+
+Pixels whose truth is 255 are skipped. A label value of 255 at any other pixel is counted as background or skipped,
+and every result says which.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NoReturn, get_args
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from excel_cam.classes import IGNORE, MAX_CLASSES
+from excel_cam.errors import DataError, SettingsError
+
+IgnoreAs = Literal["background", "skip"]
+
+INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
+# Everything Pillow raises on damaged PNGs; DecompressionBombError is its guard against absurd sizes.
+DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True, eq=False)  # eq: arrays compared with == give no single truth value
+class Evaluation:
+    """The result of an evaluation; scores are float64 fractions in 0..1, NaN where undefined.
+
+    confusion: (K + 1, K + 1) int64 counted pixels, rows truth, columns label, background first.
+    class_names: K + 1 names, "background" first.
+    images: label masks compared. pixels: pixels whose truth is not 255. ignored_pixels: those of them labelled 255.
+    ignore_as: "background" where these count as background, "skip" where they are left out of `confusion`.
+    truth_without_label: truth masks nothing was compared with; always 0 where the names were given.
+    """
+
+    confusion: np.ndarray
+    class_names: tuple[str, ...]
+    images: int
+    pixels: int
+    ignored_pixels: int
+    ignore_as: IgnoreAs
+    truth_without_label: int = 0
+
+    @property
+    def truth_pixels(self) -> np.ndarray:
+        """(K + 1,) int64: counted pixels of each class in the truth."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+    @property
+    def label_pixels(self) -> np.ndarray:
+        """(K + 1,) int64: counted pixels of each class in the labels."""
+        return np.asarray(self.confusion.sum(axis=0))
+
+    @property
+    def iou(self) -> np.ndarray:
+        """(K + 1,) float64: intersection over union; NaN for a class in neither truth nor labels."""
+        hits = np.diagonal(self.confusion)
+        return _ratio(hits, self.truth_pixels + self.label_pixels - hits)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(K + 1,) float64: share of a class's labelled pixels that are right; NaN where none is labelled so."""
+        return _ratio(np.diagonal(self.confusion), self.label_pixels)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(K + 1,) float64: share of a class's true pixels that were found; NaN where the truth has none."""
+        return _ratio(np.diagonal(self.confusion), self.truth_pixels)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU over the classes that occur in truth or labels, background included; NaN without any."""
+        defined = self.iou[~np.isnan(self.iou)]
+        return float(defined.mean()) if defined.size else math.nan
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the counted pixels whose label is right; NaN where no pixel was counted."""
+        return float(_ratio(np.trace(self.confusion), self.confusion.sum()))
+
+    @property
+    def ignored_share(self) -> float:
+        """Share labelled 255 of the pixels whose truth is not 255; NaN where there are no such pixels."""
+        return self.ignored_pixels / self.pixels if self.pixels else math.nan
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The evaluation in JSON's types; scores are fractions in 0..1, null (never NaN) where undefined."""
+        scores = zip(self.class_names, self.iou, self.precision, self.recall, strict=True)
+        return {
+            "mean_iou": _or_none(self.mean_iou),
+            "pixel_accuracy": _or_none(self.pixel_accuracy),
+            "ignored_share": _or_none(self.ignored_share),
+            "ignore_as": self.ignore_as,
+            "images": self.images,
+            "pixels": self.pixels,
+            "ignored_pixels": self.ignored_pixels,
+            "truth_without_label": self.truth_without_label,
+            "classes": [
+                {"name": name, "iou": _or_none(iou), "precision": _or_none(precision), "recall": _or_none(recall)}
+                for name, iou, precision, recall in scores
+            ],
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate_labels(
+    labels: Path,
+    truth: Path,
+    class_names: Sequence[str],
+    names: Sequence[str] | None = None,
+    ignore_as: IgnoreAs = "background",
+    on_image: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Compare `labels/<name>.png` with `truth/<name>.png` for every name; one pair of masks in memory at a time.
+
+    class_names: the K foreground classes in label order. names: what to compare, repeats counted once; None means
+    every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair.
+
+    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size,
+    and SettingsError for an unknown `ignore_as`.
+    """
+    if ignore_as not in get_args(IgnoreAs):
+        raise SettingsError(f"ignore_as: expected one of {', '.join(get_args(IgnoreAs))}, got {ignore_as!r}")
+    class_count = len(class_names)
+    if not 1 <= class_count <= MAX_CLASSES:
+        raise DataError(f"class list: expected 1 to {MAX_CLASSES} classes besides background, got {class_count}")
+    chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
+    _check_pairs(labels, truth, chosen, listed=names is not None)
+    unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
+
+    confusion = np.zeros((class_count + 1, class_count + 1), np.int64)
+    pixels = ignored_pixels = 0
+    for name in chosen:
+        label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
+        label_mask, truth_mask = read_mask(label_path, class_count), read_mask(truth_path, class_count)
+        if label_mask.shape != truth_mask.shape:
+            raise DataError(
+                f"{label_path}: label is {_size(label_mask)} (H x W) but its truth {truth_path} is "
+                f"{_size(truth_mask)}; both must have the size of the photograph"
+            )
+        confusion += confusion_matrix(label_mask, truth_mask, class_count, ignore_as)
+        judged = truth_mask != IGNORE
+        pixels += int(np.count_nonzero(judged))
+        ignored_pixels += int(np.count_nonzero(judged & (label_mask == IGNORE)))
+        if on_image is not None:
+            on_image()
+    all_names = ("background", *class_names)
+    return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
+
+
+def confusion_matrix(label: np.ndarray, truth: np.ndarray, class_count: int, ignore_as: IgnoreAs) -> np.ndarray:
+    """(K + 1, K + 1) int64 pixel counts, rows truth, columns label, of two (H, W) integer masks in 0..K or 255."""
+    counted = truth != IGNORE
+    if ignore_as == "skip":
+        counted &= label != IGNORE
+    column = np.where(label == IGNORE, 0, label)[counted]
+    cell = truth[counted].astype(np.int64) * (class_count + 1) + column
+    return np.bincount(cell, minlength=(class_count + 1) ** 2).reshape(class_count + 1, class_count + 1)
+
+
+def mask_names(folder: Path) -> list[str]:
+    """Sorted names (path below the folder with `/`, without `.png`) of its masks; hidden files and folders skipped.
+
+    Raises DataError where the folder, or one below it, cannot be listed.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        reason = error.strerror or str(error)
+        raise DataError(f"{error.filename}: expected a folder of class-index PNGs, but {reason}; check the path")
+
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        masks = [name for name in files if name.endswith(".png") and not name.startswith(".")]
+        found += [(Path(parent) / name).relative_to(folder).as_posix().removesuffix(".png") for name in masks]
+    return sorted(found)
+
+
+def mask_path(folder: Path, name: str) -> Path:
+    """Where the mask of that name lies; DataError for a name that leaves the folder."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise DataError(f"name {name!r}: expected a path below {folder}, without leading / or ..; mend the list")
+    return folder / f"{name}.png"
+
+
+def read_mask(path: Path, class_count: int) -> np.ndarray:
+    """(H, W) integer class indices of a PNG, each in 0..K or 255; a palette gives its indices, not its colours.
+
+    Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            mode, mask = picture.mode, np.asarray(picture)
+    except DAMAGE_ERRORS as error:
+        reason = "empty or not a PNG" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(f"{path}: expected a PNG of class indices, cannot read it ({reason}); make it again") from error
+    if mode == "1":  # readers disagree whether its white means class 1 or 255
+        raise DataError(f"{path}: expected class indices, got a 1-bit picture; save it again as 8-bit L")
+    if mode not in INDEX_MODES:
+        raise DataError(
+            f"{path}: expected class indices (PNG mode L or P), got a coloured picture (mode {mode}); "
+            "save it again with one class index per pixel"
+        )
+    wrong = (mask > class_count) & (mask != IGNORE)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"{path}: expected values 0..{class_count} ({class_count} classes) or 255, got {mask[row, column]} at "
+            f"row {row}, column {column} ({np.count_nonzero(wrong)} such pixels); check the class list and the mask"
+        )
+    return mask
+
+
+def format_evaluation(evaluation: Evaluation) -> str:
+    """The evaluation as a table for a terminal: percent per class, then totals and what was counted how."""
+    names, iou = evaluation.class_names, evaluation.iou
+    width = max(len(name) for name in names)
+    lines = [f"{'class':<{width}}  IoU %  precision %  recall %"]
+    for name, *scores in zip(names, iou, evaluation.precision, evaluation.recall, strict=True):
+        first, second, third = map(_percent, scores)
+        lines.append(f"{name:<{width}}  {first:>5}  {second:>11}  {third:>8}")
+    absent = [name for name, value in zip(names, iou, strict=True) if np.isnan(value)]
+    present = f"{len(names) - len(absent)} of {len(names)} classes"
+    counted_as = "counted as background" if evaluation.ignore_as == "background" else "skipped"
+    lines += [
+        "",
+        f"mIoU            {_percent(evaluation.mean_iou)} % (mean of the {present} that occur in truth or labels)",
+        f"pixel accuracy  {_percent(evaluation.pixel_accuracy)} %",
+        f"labelled 255    {_percent(evaluation.ignored_share)} % of the pixels, {counted_as}",
+        f"images          {evaluation.images} ({evaluation.pixels} pixels, truth 255 skipped)",
+    ]
+    if absent:
+        lines.append(f"absent classes  {', '.join(absent)} (in neither truth nor labels)")
+    if evaluation.truth_without_label:
+        lines.append(f"note            {evaluation.truth_without_label} more truth masks have no label: not evaluated")
+    return "\n".join(lines)
+
+
+def _check_pairs(labels: Path, truth: Path, names: Sequence[str], listed: bool) -> None:
+    """Raise DataError unless there are names and each has a label and a truth; before any mask is read."""
+    if not names and listed:
+        raise DataError(
+            "list of names: expected at least one name to evaluate, got none; fill the list or leave it out"
+        )
+    if not names:
+        raise DataError(f"{labels}: expected label PNGs (<name>.png), found none; run `excel-cam generate` first")
+    sides = (
+        ("label", labels, "make it with `excel-cam generate`, or take the name out of the list"),
+        ("truth", truth, "check --truth, or name the images that have a truth with --list"),
+    )
+    for kind, folder, remedy in sides:
+        missing = [path for path in (mask_path(folder, name) for name in names) if not os.path.isfile(path)]
+        if missing:
+            count = f"{len(missing)} of {len(names)} missing"
+            raise DataError(f"{missing[0]}: expected this {kind} mask, but there is no such file ({count}); {remedy}")
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """float64 part / whole, NaN where whole is 0."""
+    quotient = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=quotient, where=np.asarray(whole) > 0)
+    return quotient
+
+
+def _or_none(score: float) -> float | None:
+    return None if np.isnan(score) else float(score)
+
+
+def _percent(score: float) -> str:
+    return "-" if np.isnan(score) else f"{100 * score:.1f}"
+
+
+def _size(mask: np.ndarray) -> str:
+    return f"{mask.shape[0]} x {mask.shape[1]}"

@@ -1,0 +1,100 @@
+"""Files that are whole or not there: atomic writing, hashing, and the cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from excel_cam.errors import OutputError
+
+PART_SUFFIX = ".part"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name beside `path`, then rename it into place.
+
+    A reader, or a run killed at any moment, sees the old file or the whole new one. Raises `OutputError`.
+    """
+    # Host and process id keep two runs that share a folder apart, and tell whether a leftover's owner still lives.
+    part = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{PART_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Remove the temporary files that killed runs of this machine left in `folder` (not in its sub-folders)."""
+    host = _host()
+    for part in folder.glob(f".*{PART_SUFFIX}"):
+        *_, owner_host, owner_id = part.name.removesuffix(PART_SUFFIX).rsplit(".", 2)
+        if owner_host == host and owner_id.isdigit() and not _is_alive(int(owner_id)):
+            part.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "-")  # dots part the fields of a temporary name
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # someone else's process
+    return True
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of a JSON value in one canonical spelling, as 64 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    """A JSON value as readable text with a final newline."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def json_line(value: Any) -> str:
+    """A JSON value on one line, newline included."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def cache_folder() -> Path:
+    """Where text banks are kept: `EXCEL_CAM_CACHE`, else `excel-cam` in the platform's folder for caches."""
+    if chosen := os.environ.get("EXCEL_CAM_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "excel-cam"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "excel-cam" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "excel-cam"
+
+
+def first_lines(items: Iterable[str], limit: int = 3) -> str:
+    """The first few of `items`, comma-separated, with a count of the rest: for error messages."""
+    items = list(items)
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"

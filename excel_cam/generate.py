@@ -1,0 +1,268 @@
+"""`excel-cam generate` and `excel-cam kb build` as functions: from choices to labels, or to a text bank.
+
+Whatever can be settled without the model is settled first, so that a mistake shows at once and a finished run costs
+nothing: torch is only imported when there is something to compute.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import excel_cam
+from excel_cam.datasets import DataSet, find_voc_root, open_folder, open_voc
+from excel_cam.errors import OutputError, UsageError
+from excel_cam.files import first_lines, hash_file, hash_json
+from excel_cam.knowledge import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+from excel_cam.lists import read_names
+from excel_cam.records import FailureLog, Identity, check_writable, differences, read_run, write_run
+from excel_cam.run import Outcome, Plan, execute, label_path, plan_run
+from excel_cam.settings import ModelChoice, Settings
+
+if TYPE_CHECKING:
+    from excel_cam.clip_model import ClipModel
+    from excel_cam.text_bank import TextBank
+
+Report = Callable[[str], None]
+_VERSIONED = ("torch", "open_clip_torch", "numpy", "pillow", "scipy")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be labelled, as asked for; None where the data set's own default holds."""
+
+    dataset: str
+    root: Path | None = None
+    split: str = "train_aug"
+    tags: Path | None = None
+    classes: Path | None = None
+    knowledge: Path | None = None
+    names_from: str | None = None  # a file of names, or "-" for standard input
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where labels go and how they are written."""
+
+    out: Path
+    png_mode: str = "L"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the work is spread; changes speed and memory, never a label on the CPU in float32."""
+
+    batch_size: int = 8
+    workers: int = 2
+
+
+@dataclass
+class Generation:
+    """One run: settled when made, then iterated over for the outcome of each image, in the data set's order.
+
+    Raises, when made or while it runs, `ExcelCamError` for whatever the user has to mend.
+    """
+
+    source: Source
+    destination: Destination
+    model_choice: ModelChoice
+    settings: Settings
+    setting_sources: dict[str, str]
+    work: Work
+    report: Report
+    data: DataSet = field(init=False)
+    counts: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = {"images": 0, "labelled": 0, "kept": 0, "failed": 0}
+        check_writable(self.destination.out)
+        self.data, self.root_found = open_source(self.source, self.destination.out)
+        self.knowledge = choose_knowledge(self.source, self.data)
+        for note in (f"{self.data.name}: {self.data.root} ({self.root_found})", *self.data.notes):
+            self.report(note)
+        if self.settings.attributes != "none" and not self.knowledge.sentence_count:
+            self.report("no --kb: class prompts alone, without enrichment")
+
+    def __iter__(self) -> Iterator[Outcome]:
+        out, started = self.destination.out, time.monotonic()
+        earlier = read_run(out)
+        identity = self._finished_identity(earlier)
+        plan = plan_run(self.data.samples, out, identity) if identity else None
+        if plan is not None and not plan.pending and not self.destination.overwrite:
+            yield from self._count(Outcome(s, label_path(out, s), kept=True) for s in plan.samples)
+            return
+        if earlier and not self.destination.overwrite:
+            self._refuse_differences(earlier["identity"]["known"], self._known())
+        model, bank = prepare_text(self.model_choice, self.knowledge, self.settings, self.report)
+        identity = Identity(self._known(), {"weights": model.fingerprint, "precision": model.precision})
+        plan = self._plan(identity, earlier)
+
+        failures = FailureLog(out)
+        failures.start({sample.name for sample in plan.samples})
+        record = self._record(identity, model)
+        write_run(out, {**record, "state": "running"})
+        state = "stopped"
+        try:
+            yield from self._count(self._execute(plan, identity, model, bank, failures))
+            state = "complete" if not self.counts["failed"] else "complete with failures"
+        finally:
+            # A generator closed early or interrupted ends here too.
+            seconds = round(time.monotonic() - started, 1)
+            write_run(out, {**record, "state": state, "counts": self.counts, "seconds": seconds})
+
+    def _known(self) -> dict[str, Any]:
+        """What decides the labels and needs no model."""
+        settings = self.settings.group("text") | self.settings.group("image")
+        return {
+            "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
+            "knowledge": hash_json(self.knowledge.content()),
+            "classes": list(self.data.class_names),
+            "model": self.model_choice.name,
+            "png_mode": self.destination.png_mode,
+        }
+
+    def _asked(self) -> dict[str, Any]:
+        """The model as asked for. The same question gets the same answer as the last run did, without loading it."""
+        weights = self.model_choice.weights
+        fingerprint = hash_file(weights) if weights is not None and weights.is_file() else None
+        return {
+            "pretrained": None if weights is not None else self.model_choice.pretrained,
+            "weights": fingerprint,
+            "device": self.model_choice.device,
+            "precision": self.model_choice.precision,
+        }
+
+    def _finished_identity(self, earlier: dict[str, Any] | None) -> Identity | None:
+        """The identity of the labels that this run would make, where the earlier run's record tells it."""
+        if (
+            not earlier
+            or earlier.get("asked") != self._asked()
+            or not isinstance(earlier["identity"].get("resolved"), dict)
+        ):
+            return None
+        return Identity(self._known(), earlier["identity"]["resolved"])
+
+    def _refuse_differences(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        if found := differences(before, now):
+            raise OutputError(
+                f"{self.destination.out} holds labels made otherwise: {first_lines(found)}; "
+                "add --overwrite to replace them, or choose another --out"
+            )
+
+    def _plan(self, identity: Identity, earlier: dict[str, Any] | None) -> Plan:
+        out = self.destination.out
+        plan = plan_run(self.data.samples, out, identity)
+        if self.destination.overwrite:
+            return Plan(plan.samples, frozenset(), ())
+        if earlier:
+            self._refuse_differences(earlier["identity"].get("resolved", {}), identity.resolved)
+        if plan.stale:
+            first = plan.stale[0]
+            raise OutputError(
+                f"{len(plan.stale):,} labels in {out} were made otherwise, with other tags, or by another program, "
+                f"first {label_path(out, first)}; add --overwrite to replace them, or choose another --out"
+            )
+        return plan
+
+    def _execute(
+        self, plan: Plan, identity: Identity, model: ClipModel, bank: TextBank, failures: FailureLog
+    ) -> Iterator[Outcome]:
+        from excel_cam.images import read_image
+        from excel_cam.pipeline import Labeller
+
+        labeller = Labeller(model, bank, self.settings)
+        return execute(
+            plan, self.destination.out, identity, labeller.label, read_image, failures,
+            self.destination.png_mode, self.work.batch_size, self.work.workers,
+        )  # fmt: skip
+
+    def _count(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            key = "kept" if outcome.kept else "failed" if outcome.reason else "labelled"
+            self.counts["images"] += 1
+            self.counts[key] += 1
+            yield outcome
+
+    def _record(self, identity: Identity, model: ClipModel) -> dict[str, Any]:
+        """The run record, less its state."""
+        settings = identity.known["settings"]
+        return {
+            "excel_cam": excel_cam.__version__,
+            "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONED}},
+            "dataset": {
+                "name": self.data.name, "root": str(self.data.root), "found": self.root_found,
+                "split": self.source.split if self.data.name == "voc" and self.source.names_from is None else None,
+                "images": len(self.data.samples), "tags": self.data.tags_source,
+            },
+            "settings": {
+                key: {"value": value, "from": self.setting_sources.get(key, "default")} for key, value in settings.items()
+            },
+            "model": {
+                "name": model.name, "weights": str(model.weights), "sha256": model.fingerprint,
+                "device": str(model.device), "precision": model.precision,
+            },
+            "knowledge": {"dataset": self.knowledge.dataset, "sha256": identity.known["knowledge"]},
+            "work": {"batch_size": self.work.batch_size, "workers": self.work.workers},
+            "asked": self._asked(),
+            "identity": {"known": identity.known, "resolved": identity.resolved},
+        }  # fmt: skip
+
+
+def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
+    """Open the data set asked for, and say how its root was found; raises `UsageError` or `DataError`."""
+    names = read_names(source.names_from) if source.names_from is not None else None
+    if source.dataset == "voc":
+        root, found = find_voc_root(source.root, os.environ)
+        return open_voc(root, source.split, source.tags, names), found
+    needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
+    if absent := [option for option, value in needed.items() if value is None]:
+        raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
+    assert source.root is not None and source.classes is not None and source.tags is not None
+    return open_folder(source.root, source.classes, source.tags, names, labels_folder=out), "--root"
+
+
+def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:
+    """The knowledge base for a data set's classes: the file given, else the shipped one, else prompts alone."""
+    if source.knowledge is not None:
+        knowledge = read_knowledge(source.knowledge)
+    elif data.name == "folder":
+        return prompts_alone(data.name, data.class_names, data.prompt_names)
+    else:
+        knowledge = shipped_knowledge(data.name)
+    return knowledge.select(data.class_names, data.prompt_names, str(source.classes or f"data set {data.name}"))
+
+
+def prepare_text(
+    choice: ModelChoice, knowledge: KnowledgeBase, settings: Settings, report: Report
+) -> tuple[ClipModel, TextBank]:
+    """Load the model and the knowledge base's text rows, from the cache where they are there; says what it did."""
+    from excel_cam.clip_model import load_model
+    from excel_cam.text_bank import build_text_bank
+
+    model = load_model(choice)
+    report(
+        f"model: {model.name}, weights {model.weights} ({model.fingerprint[:12]}), {model.device}, {model.precision}"
+    )
+    started = time.monotonic()
+    bank = build_text_bank(knowledge, model, settings)
+    rows = f"{len(bank.names)} text rows ({bank.foreground} classes), {bank.bank.shape[1]} attributes"
+    if bank.was_cached:
+        report(f"text bank: {rows}, from the cache {bank.path}")
+    else:
+        texts = len(bank.names) * len(knowledge.templates) + (knowledge.sentence_count if bank.bank.shape[1] else 0)
+        report(f"text bank: {rows}, from {texts:,} texts in {time.monotonic() - started:.1f} s, cached as {bank.path}")
+    return model, bank
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

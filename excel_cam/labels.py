@@ -1,0 +1,53 @@
+"""From class maps on the patch grid to label maps at the photograph's size (METHOD.md step 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from excel_cam.classes import IGNORE
+
+MAP_EPSILON = 1e-7
+
+
+def upsample_maps(maps: Tensor, height: int, width: int) -> Tensor:
+    """Stretch each map to 0..1 on its own grid, then resize: (c, h, w) to (c, height, width) float32 (step 6.1)."""
+    maps = maps - maps.amin(dim=(1, 2), keepdim=True)
+    maps = maps / (MAP_EPSILON + maps.amax(dim=(1, 2), keepdim=True))
+    return F.interpolate(maps[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+
+
+def stack_background(maps: Tensor, power: float) -> Tensor:
+    """Put the background score (1 - greatest map)^power first: (c, H, W) to (1 + c, H, W) (step 6.2)."""
+    background = (1 - maps.amax(dim=0, keepdim=True)) ** power
+    return torch.cat([background, maps])
+
+
+def stack_constant_backgrounds(maps: Tensor, scores: Sequence[float]) -> Tensor:
+    """Put planes of constant background scores first: (c, H, W) to (len(scores) + c, H, W)."""
+    planes = torch.tensor(scores, dtype=maps.dtype, device=maps.device).view(-1, 1, 1).expand(-1, *maps.shape[1:])
+    return torch.cat([planes, maps])
+
+
+def label_map(scores: Tensor, tags: Sequence[int]) -> Tensor:
+    """Most likely class per pixel (step 6.4).
+
+    scores: (1 + c, H, W), background first, then the classes of `tags` (0-based) in order.
+    Returns (H, W) uint8: 0 for background, tag + 1 for a class.
+    """
+    values = torch.tensor([0, *(tag + 1 for tag in tags)], dtype=torch.uint8, device=scores.device)
+    return values[scores.argmax(dim=0)]
+
+
+def doubtful_label_map(scores: Tensor, tags: Sequence[int]) -> Tensor:
+    """Label twice, with a low and a high background score, and ignore the pixels where the two disagree.
+
+    scores: (2 + c, H, W): the low, then the high background score, then the classes of `tags` in order.
+    Returns (H, W) uint8 with `IGNORE` (255) where the two label maps differ, as IRN and ToCo mark doubt.
+    """
+    low = label_map(scores[[0, *range(2, len(scores))]], tags)
+    high = label_map(scores[1:], tags)
+    return torch.where(low == high, low, IGNORE).to(torch.uint8)

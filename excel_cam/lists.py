@@ -1,0 +1,139 @@
+"""Small text files: lists of image names (`--list`, split files) and class lists (`--classes`).
+
+Also the rule for a name: it is the path of an image under its root, with `/`, without extension, and stays inside.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from excel_cam.classes import MAX_CLASSES
+from excel_cam.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+STANDARD_INPUT = "-"
+
+_QUOTED_LENGTH = 100  # characters of an input's own text that a message repeats
+# VOC's per-class lists add -1, 0 or 1 after the id; other names may hold spaces and digits of their own.
+_DEVKIT_LINE = re.compile(r"(\d{4}_\d{6})\s+-?[01]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:")
+# Everything check_name refuses, in one pass, because it sees every name of a data set.
+_SUSPECT = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\A[A-Za-z]:|(?:\A|/)\.{0,2}(?:/|\Z)")
+
+
+def quoted(value: object) -> str:
+    """`value` as it stands in its file, on one line and cut short, for a message."""
+    text = repr(value)
+    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a UTF-8 file, with or without byte order mark, its line ends made `\\n`.
+
+    Raises DataError, which calls the file `what`, when it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: this {what} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: this {what} cannot be read: {reason}") from error
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a name that leaves the folder of images or could be written in two ways.
+
+    Raises DataError, which begins with `where` (file and line, or entry), for an empty or absolute name, a drive
+    letter, a `..`, `.` or empty part, a backslash, and control or undecodable characters.
+    """
+    if not _SUSPECT.search(name):
+        return
+    if not name:
+        raise DataError(f"{where}: the name is empty; give the path of an image under the root, such as 'sub/cat'")
+    if _CONTROL.search(name):
+        reason = "holds a control or undecodable character"
+    elif "\\" in name:
+        reason = "holds a backslash"
+    elif _ABSOLUTE.match(name):
+        reason = "is absolute or has a drive letter"
+    elif ".." in name.split("/"):
+        reason = "leaves the root"
+    else:
+        reason = "has an empty or '.' part"
+    raise DataError(f"{where}: name {quoted(name)} {reason}; give a path under the root with '/', such as 'sub/cat'")
+
+
+def drop_image_suffix(name: str) -> str:
+    """`name` without the extension of an image, if it has one: 'a/cat.JPG' -> 'a/cat', 'v1.5' -> 'v1.5'."""
+    stem, dot, suffix = name.rpartition(".")
+    named = stem and not stem.endswith("/")  # 'a/.jpg' is a hidden file, not an extension
+    return stem if named and (dot + suffix).lower() in IMAGE_SUFFIXES else name
+
+
+def read_names(source: str | IO[str]) -> list[str]:
+    """Names of images, one per line, each once and in order.
+
+    `source` is the path of a file, `-` for standard input, or an open text stream. Blank lines and lines that begin
+    with `#` are skipped; a leading `./`, an image's extension and the second column of VOC's own lists are dropped.
+    Raises DataError when the source cannot be read, holds no name, or check_name refuses one.
+    """
+    if source == STANDARD_INPUT:
+        source = sys.stdin
+    if isinstance(source, str):
+        where = source
+        lines: Iterable[str] = read_text(Path(source), "list of names").split("\n")
+    else:
+        where = getattr(source, "name", "list of names")
+        try:
+            lines = source.read().removeprefix("\ufeff").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{where}: the list of names cannot be read as text: {error}") from error
+    names: dict[str, None] = {}
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        devkit = _DEVKIT_LINE.fullmatch(text)
+        name = devkit[1] if devkit else drop_image_suffix(text.removeprefix("./"))
+        check_name(name, f"{where}:{number}")
+        names[name] = None
+    if not names:
+        raise DataError(f"{where}: no names in this list; expected one per line")
+    return list(names)
+
+
+def read_class_list(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names and prompt names in label order, from lines `name` or `name: prompt name`.
+
+    Blank lines and lines that begin with `#` are skipped; without a prompt name, the name itself is the prompt's.
+    Raises DataError with the line for an empty or repeated name, a `;`, or more than MAX_CLASSES classes.
+    """
+    prompt_names: dict[str, str] = {}
+    first_lines: dict[str, int] = {}
+    for number, line in enumerate(read_text(path, "class list").split("\n"), start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, colon, prompt = (part.strip() for part in text.partition(":"))
+        where = f"{path}:{number}"
+        if not name or (colon and not prompt):
+            raise DataError(f"{where}: expected 'name' or 'name: prompt name', found {quoted(text)}")
+        if ";" in name or _CONTROL.search(text):
+            raise DataError(
+                f"{where}: class name {quoted(name)} holds ';' or a control character; tags could not name it"
+            )
+        if name in first_lines:
+            raise DataError(f"{where}: class {quoted(name)} is already on line {first_lines[name]}; keep one of them")
+        if len(first_lines) == MAX_CLASSES:
+            raise DataError(f"{where}: more than {MAX_CLASSES} classes; 8-bit labels hold no more, shorten the list")
+        first_lines[name] = number
+        prompt_names[name] = prompt or name
+    if not first_lines:
+        raise DataError(f"{path}: no classes in this list; expected one per line")
+    return tuple(prompt_names), tuple(prompt_names.values())

@@ -1,0 +1,174 @@
+"""A whole run: a data set's images → label files, in overlapping stages, resumable at any moment.
+
+Decoding and writing go on in threads while the main thread computes. Few images are in flight at a time, so memory does
+not grow with the data set.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from excel_cam.datasets import Sample
+from excel_cam.errors import ImageError, OutputError
+from excel_cam.files import remove_stale_parts
+from excel_cam.label_files import read_stamp, write_label
+from excel_cam.records import FailureLog, Identity
+
+Photograph = NDArray[np.uint8]
+Label = NDArray[np.uint8]
+LabelBatch = Callable[[Sequence[Photograph], Sequence[Sequence[int]]], list[Label]]
+ReadImage = Callable[[Path], Photograph]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: labelled now, kept from an earlier run, or failed with a reason."""
+
+    sample: Sample
+    path: Path
+    kept: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images still need a label. `stale` have one that was made otherwise."""
+
+    samples: tuple[Sample, ...]
+    done: frozenset[str]
+    stale: tuple[Sample, ...]
+
+    @property
+    def pending(self) -> int:
+        """Images without a label of this identity."""
+        return len(self.samples) - len(self.done)
+
+
+def label_path(out: Path, sample: Sample) -> Path:
+    """Where a sample's label goes: the folders of its name are mirrored."""
+    return out / f"{sample.name}.png"
+
+
+def plan_run(samples: tuple[Sample, ...], out: Path, identity: Identity) -> Plan:
+    """Compare the labels in `out` with what this run would make; raises `OutputError` before a photograph is lost."""
+    done, stale = set(), []
+    stamps: dict[tuple[int, ...], str] = {}
+    for sample in samples:
+        path = label_path(out, sample)
+        if path == sample.image_path or (sample.image_path.suffix == ".png" and _same_file(path, sample.image_path)):
+            raise OutputError(f"{path}: the label would replace its own photograph; choose another --out")
+        found = read_stamp(path)
+        if found is None:
+            continue
+        if sample.tags not in stamps:
+            stamps[sample.tags] = identity.stamp(sample.tags)
+        if found == stamps[sample.tags]:
+            done.add(sample.name)
+        else:
+            stale.append(sample)
+    return Plan(samples, frozenset(done), tuple(stale))
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False
+
+
+def execute(
+    plan: Plan,
+    out: Path,
+    identity: Identity,
+    label_batch: LabelBatch,
+    read_image: ReadImage,
+    failures: FailureLog,
+    png_mode: str,
+    batch_size: int,
+    workers: int,
+) -> Iterator[Outcome]:
+    """Label what the plan leaves to do; yields every image's outcome in the data set's order.
+
+    Raises `OutputError` when a label cannot be written. However the iteration ends, only whole files are left.
+    """
+    for folder in {label_path(out, sample).parent for sample in plan.samples}:
+        remove_stale_parts(folder)
+    decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+    try:
+        written: deque[tuple[Sample, Future[None] | str | None]] = deque()
+        for batch in _decoded_batches(plan, decoders, read_image, batch_size, lookahead=batch_size + workers):
+            good = [(sample, image) for sample, image in batch if isinstance(image, np.ndarray)]
+            labels = iter(label_batch([image for _, image in good], [sample.tags for sample, _ in good]))
+            for sample, image in batch:
+                if isinstance(image, np.ndarray):
+                    path, stamp = label_path(out, sample), identity.stamp(sample.tags)
+                    written.append((sample, writer.submit(write_label, path, next(labels), png_mode, stamp)))
+                else:
+                    written.append((sample, image))
+            while (
+                len(written) > batch_size
+            ):  # the batch before this one has had the time of a forward pass to be written
+                yield _settle(written.popleft(), out, failures)
+        while written:
+            yield _settle(written.popleft(), out, failures)
+    finally:
+        decoders.shutdown(wait=True, cancel_futures=True)
+        writer.shutdown(wait=True, cancel_futures=True)
+
+
+def _settle(entry: tuple[Sample, Future[None] | str | None], out: Path, failures: FailureLog) -> Outcome:
+    """Wait for one image to be written or failed."""
+    sample, state = entry
+    if isinstance(state, Future):
+        state.result()
+        return Outcome(sample, label_path(out, sample))
+    if state is None:
+        return Outcome(sample, label_path(out, sample), kept=True)
+    failures.add(sample.name, state)
+    return Outcome(sample, label_path(out, sample), reason=state)
+
+
+def _decoded_batches(
+    plan: Plan, decoders: ThreadPoolExecutor, read_image: ReadImage, batch_size: int, lookahead: int
+) -> Iterator[list[tuple[Sample, Photograph | str | None]]]:
+    """Batches of (sample, photograph | reason it cannot be read | None for a label that is kept).
+
+    Each batch has `batch_size` readable photographs, except the last; `lookahead` more are being decoded meanwhile.
+    """
+
+    def read(path: Path) -> Photograph | str:
+        try:
+            return read_image(path)
+        except ImageError as error:
+            return str(error)
+
+    remaining = iter(plan.samples)
+    waiting: deque[tuple[Sample, Future[Photograph | str] | None]] = deque()
+
+    def refill() -> None:
+        for sample in islice(remaining, max(0, lookahead - len(waiting))):
+            waiting.append((sample, None if sample.name in plan.done else decoders.submit(read, sample.image_path)))
+
+    batch: list[tuple[Sample, Photograph | str | None]] = []
+    readable = 0
+    refill()
+    while waiting:
+        sample, future = waiting.popleft()
+        refill()
+        image = future.result() if future is not None else None
+        batch.append((sample, image))
+        readable += isinstance(image, np.ndarray)
+        if readable == batch_size or len(batch) >= 4 * batch_size + 64:
+            yield batch
+            batch, readable = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,119 @@
+"""Every switch of the method, once: its default, its unit, its source and its command-line option.
+
+`Settings()` is preset `paper`: the choices behind the paper's figures, odd ones included (METHOD.md marks those).
+Other presets are `dataclasses.replace` of it. The command line builds its options from the fields' metadata, so a
+default or a help text is written here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from excel_cam.errors import SettingsError
+
+
+def _option(default: Any, flag: str, help: str, choices: tuple[str, ...] = (), group: str = "image") -> Any:
+    """A settings field with its command-line option."""
+    return field(default=default, metadata={"flag": flag, "help": help, "choices": choices, "group": group})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings that decide the labels. Raises `SettingsError` when one is out of range.
+
+    Fields of group `text` decide the text rows (and so the cached text bank); the others decide the maps and labels.
+    """
+
+    # Text Semantic Enrichment, paper section 3.2, METHOD.md step 1
+    attributes: str = _option(
+        "clustered", "--attributes", "Enrich class rows with clustered attributes, or leave them plain.",
+        ("clustered", "none"), "text",
+    )  # fmt: skip
+    clusters: int | None = _option(
+        None, "--clusters", "B, the number of attributes; by default 112 for voc and round(0.28 * sentences) elsewhere.",
+        group="text",
+    )  # fmt: skip
+    keep: float = _option(0.9, "--keep", "Share of the attributes a class row may draw on, 0..1.", group="text")
+    strength: float = _option(1.0, "--strength", "Lambda, the weight of the attributes in a class row.", group="text")
+
+    # Image side, METHOD.md step 2
+    size: int = _option(320, "--size", "S, the side images are resized to, in pixels (nearest multiple of the patch).")
+    normalisation: str = _option(
+        "imagenet", "--normalisation", "Colour mean and deviation; the release uses ImageNet's with CLIP.",
+        ("imagenet", "clip"),
+    )  # fmt: skip
+
+    # Static Visual Calibration, paper section 3.3, METHOD.md step 3
+    attention: str = _option(
+        "svc", "--attention",
+        "Attention of the last blocks: svc = q-q + k-k + v-v, vv = v-v, v = each token its own (MaskCLIP), qk = CLIP's.",
+        ("svc", "qk", "vv", "v"),
+    )  # fmt: skip
+    calibrated_blocks: int = _option(5, "--calibrated-blocks", "L, how many last blocks are calibrated (not for qk).")
+
+    # Patch-text CAM, METHOD.md step 4
+    feature_norm: str = _option(
+        "channel", "--feature-norm",
+        "Unit norm of each feature channel over the tokens (the release), or of each token over the channels.",
+        ("channel", "token"),
+    )  # fmt: skip
+
+    # Class-aware affinity, METHOD.md step 5
+    affinity: bool = _option(True, "--affinity/--no-affinity", "Propagate the maps along CLIP's attention.")
+    box_threshold: float = _option(
+        0.79, "--box-threshold", "Share of a class's maximum above which its boxes form, 0..1."
+    )
+
+    # Labels, METHOD.md step 6
+    background_power: float = _option(1.0, "--background-power", "Gamma in background = (1 - max map) ^ gamma.")
+    refine: str = _option("par", "--refine", "Refinement at the photograph's size.", ("par", "none"))
+    par_image: str = _option(
+        "resized", "--par-image",
+        "Colours that guide par: the network's input scaled back up (the release) or the photograph's own.",
+        ("resized", "original"),
+    )  # fmt: skip
+    ignore_thresholds: tuple[float, float] | None = _option(
+        None, "--ignore-thresholds",
+        "LOW,HIGH: label with background scores LOW and HIGH, and give pixels where the two disagree the value 255.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, choices in ((f.name, f.metadata["choices"]) for f in dataclasses.fields(self)):
+            if choices and getattr(self, name) not in choices:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        _require(self.clusters is None or self.clusters >= 1, "clusters", self.clusters, "at least 1")
+        _require(0 < self.keep <= 1, "keep", self.keep, "above 0 and at most 1")
+        _require(0 <= self.strength < float("inf"), "strength", self.strength, "0 or more")
+        _require(32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
+        _require(self.calibrated_blocks >= 1, "calibrated_blocks", self.calibrated_blocks, "at least 1")
+        _require(0 <= self.box_threshold < 1, "box_threshold", self.box_threshold, "at least 0 and below 1")
+        _require(0 < self.background_power < float("inf"), "background_power", self.background_power, "above 0")
+        if self.ignore_thresholds is not None:
+            low, high = self.ignore_thresholds
+            _require(0 <= low < high <= 1, "ignore_thresholds", f"{low:g},{high:g}", "LOW below HIGH, both within 0..1")
+
+    def group(self, name: str) -> dict[str, Any]:
+        """The fields of one group (`text` or `image`) as a dictionary that JSON can hold."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == name}
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise SettingsError(f"{name} is {value}; expected {expected}")
+
+
+PRESETS = {"paper": Settings()}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which frozen model to load, onto what, and how precisely; see `clip_model.load_model`."""
+
+    name: str = "ViT-B-16-quickgelu"  # plain ViT-B-16 would build GELU, which OpenAI's weights were not trained with
+    pretrained: str = "openai"
+    weights: Path | None = None  # a checkpoint file, instead of `pretrained`
+    device: str = "auto"
+    precision: str = "auto"
