@@ -162,7 +162,10 @@ def _intra_correlation(projections: _Projections, attention: str) -> Tensor | No
         return None
     parts = [projections.value] if attention == "vv" else [projections.query, projections.key, projections.value]
     # One matrix for all heads, their sum and not their mean: as the release has it (METHOD.md step 3).
-    return sum(_softmax_products(part, part, projections.scale).sum(dim=1) for part in parts) / len(parts)
+    total = _softmax_products(parts[0], parts[0], projections.scale).sum(dim=1)
+    for part in parts[1:]:
+        total += _softmax_products(part, part, projections.scale).sum(dim=1)
+    return total / len(parts)
 
 
 def _attend_alike(

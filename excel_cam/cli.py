@@ -36,9 +36,8 @@ class OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except ExcelCamError as error:
-            shown = click.ClickException(" ".join(str(error).split()))
-            shown.exit_code = error.exit_code
-            raise shown from None
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Stopped; the same command goes on from here.", err=True)
             ctx.exit(EXIT_INTERRUPTED)
@@ -84,7 +83,7 @@ def cli() -> None:
 @model_options
 @settings_options("text", "image")
 @click.pass_context
-def generate(ctx: click.Context, as_json: bool, quiet: bool, **_: Any) -> None:
+def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> None:
     """Make a label PNG for every image of a data set.
 
     \b
@@ -161,7 +160,7 @@ def kb() -> None:
 @settings_options("text")
 @click.pass_context
 def kb_build(
-    ctx: click.Context, dataset: str, knowledge: Path | None, bank: Path | None, quiet: bool, **_: Any
+    ctx: click.Context, /, dataset: str, knowledge: Path | None, bank: Path | None, quiet: bool, **_: Any
 ) -> None:
     """Embed, cluster and cache a knowledge base's text rows, as `generate` does on its first run.
 

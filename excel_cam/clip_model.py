@@ -36,8 +36,8 @@ class ClipModel:
     weights: Path
     device: torch.device
     precision: str  # fp32, bf16 or fp16: dtype of the image tower's matrix products
-    visual: VisionTransformer  # on `device`
-    towers: torch.nn.Module
+    visual: VisionTransformer  # `towers.visual`, on `device`
+    towers: Any  # open_clip.CLIP or CustomTextCLIP
     tokenizer: open_clip.SimpleTokenizer
 
     @property
@@ -164,9 +164,9 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
         )
     vision, text = config["vision_cfg"], config["text_cfg"]
     if vision.get("timm_model_name") or isinstance(vision.get("layers"), list):
-        kind = "a timm model" if vision.get("timm_model_name") else "a ResNet, without a class token"
+        kind = "a timm model" if vision.get("timm_model_name") else "a ResNet, without class token"
         raise ModelError(
-            f"model {name} cannot be used: its image tower is {kind}; choose an open_clip ViT such as {ModelChoice.name}"
+            f"model {name} cannot be used: its image tower is {kind}; choose a ViT such as {ModelChoice.name}"
         )
     if text.get("hf_model_name") or text.get("hf_tokenizer_name"):
         raise ModelError(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import excel_cam
 from excel_cam.datasets import DataSet, find_voc_root, open_folder, open_voc
@@ -201,9 +201,7 @@ class Generation:
                 "split": self.source.split if self.data.name == "voc" and self.source.names_from is None else None,
                 "images": len(self.data.samples), "tags": self.data.tags_source,
             },
-            "settings": {
-                key: {"value": value, "from": self.setting_sources.get(key, "default")} for key, value in settings.items()
-            },
+            "settings": {key: {"value": settings[key], "from": self.setting_sources[key]} for key in settings},
             "model": {
                 "name": model.name, "weights": str(model.weights), "sha256": model.fingerprint,
                 "device": str(model.device), "precision": model.precision,
@@ -224,8 +222,8 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
     if absent := [option for option, value in needed.items() if value is None]:
         raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
-    assert source.root is not None and source.classes is not None and source.tags is not None
-    return open_folder(source.root, source.classes, source.tags, names, labels_folder=out), "--root"
+    root, classes, tags = (cast(Path, value) for value in needed.values())
+    return open_folder(root, classes, tags, names, labels_folder=out), "--root"
 
 
 def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +54,7 @@ def read_stamp(path: Path) -> str | None:
     return head[start : start + _STAMP_LENGTH].decode("ascii", "replace")
 
 
-def class_shares(label: NDArray[np.uint8], class_count: int) -> dict[int, float]:
+def class_shares(label: NDArray[np.integer[Any]]) -> dict[int, float]:
     """The share of an (H, W) label's pixels that each value in it has, by value, 0..1."""
-    counts = np.bincount(label.ravel(), minlength=class_count + 1)
+    counts = np.bincount(label.ravel())
     return {int(value): float(counts[value] / label.size) for value in np.flatnonzero(counts)}
-
-
-def read_label(path: Path) -> NDArray[np.uint8]:
-    """Read back a label this package wrote, (H, W) uint8."""
-    with Image.open(path) as image:
-        return np.asarray(image, dtype=np.uint8)

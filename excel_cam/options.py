@@ -27,7 +27,7 @@ _SOURCE_NAMES = {
 _DEFAULTS = ModelChoice()
 
 
-class ScorePair(click.ParamType):
+class ScorePair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """LOW,HIGH: two numbers."""
 
     name = "LOW,HIGH"

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from excel_cam.classes import IGNORE
 from excel_cam.files import json_line
 from excel_cam.generate import Generation
-from excel_cam.label_files import class_shares, read_label
+from excel_cam.label_files import class_shares
+from excel_cam.masks import read_mask
 from excel_cam.records import FAILED_FILE
 from excel_cam.run import Outcome
 
@@ -39,7 +40,7 @@ def print_outcomes(generation: Generation, as_json: bool, quiet: bool) -> None:
 
 def _describe(outcome: Outcome, generation: Generation) -> dict[str, Any]:
     names = ("background", *generation.data.class_names)
-    shares = class_shares(read_label(outcome.path), len(generation.data.class_names))
+    shares = class_shares(read_mask(outcome.path, len(generation.data.class_names)))
     ignored = shares.pop(IGNORE, 0.0)
     classes = {names[value]: round(share, 6) for value, share in shares.items()}
     return {"name": outcome.sample.name, "path": str(outcome.path), "classes": classes, "ignored": round(ignored, 6)}

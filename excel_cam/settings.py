@@ -33,7 +33,7 @@ class Settings:
         ("clustered", "none"), "text",
     )  # fmt: skip
     clusters: int | None = _option(
-        None, "--clusters", "B, the number of attributes; by default 112 for voc and round(0.28 * sentences) elsewhere.",
+        None, "--clusters", "B, the number of attributes; by default 112 for voc, round(0.28 * sentences) elsewhere.",
         group="text",
     )  # fmt: skip
     keep: float = _option(0.9, "--keep", "Share of the attributes a class row may draw on, 0..1.", group="text")
@@ -49,7 +49,7 @@ class Settings:
     # Static Visual Calibration, paper section 3.3, METHOD.md step 3
     attention: str = _option(
         "svc", "--attention",
-        "Attention of the last blocks: svc = q-q + k-k + v-v, vv = v-v, v = each token its own (MaskCLIP), qk = CLIP's.",
+        "Attention of the last blocks: svc = q-q, k-k and v-v, vv = v-v, v = a token's own (MaskCLIP), qk = CLIP's.",
         ("svc", "qk", "vv", "v"),
     )  # fmt: skip
     calibrated_blocks: int = _option(5, "--calibrated-blocks", "L, how many last blocks are calibrated (not for qk).")

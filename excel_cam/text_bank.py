@@ -143,10 +143,11 @@ def _encode(texts: Sequence[str], places: Sequence[str], model: ClipModel) -> ND
     for text, place in zip(texts, places, strict=True):
         if (tokens := model.count_tokens(text)) > model.context_length:
             raise KnowledgeError(
-                f"{place} is too long: {tokens} tokens with its prompt, the model reads {model.context_length}; shorten it"
+                f"{place} is too long: {tokens} tokens with its prompt, the model reads {model.context_length}; "
+                "shorten it"
             )
     rows: Any = unit_rows(model.encode_texts(texts)).double().numpy()
-    return rows  # type: ignore[no-any-return]
+    return rows
 
 
 def enrich_rows(

@@ -107,9 +107,7 @@ def text_tower(weights: Weights, token_ids: NDArray, heads: int, quick_gelu: boo
     return np.stack(embeddings)
 
 
-def enrich(
-    plain: NDArray, bank: NDArray, foreground: int, keep: float = 0.9, strength: float = 1.0
-) -> Array:
+def enrich(plain: NDArray, bank: NDArray, foreground: int, keep: float = 0.9, strength: float = 1.0) -> Array:
     """Step 1.5: plain unit rows (T, D), bank (D, B) -> rows (T, D), first `foreground` enriched."""
     rows, bank = np.array(plain, dtype=np.float64), np.asarray(bank, dtype=np.float64)
     # Reading: the literal double product; 1 - 0.9 lies under 0.1, so B = 50 drops 4 (untested).
