@@ -14,6 +14,7 @@ ITERATIONS = 20
 SHARPNESS = 0.3  # deviations at which a neighbour's weight has fallen to 1/e, for colour and position alike
 POSITION_WEIGHT = 0.01
 EPSILON = 1e-8
+STRIP_ROWS = 32  # rows whose affinities are computed at a time
 
 
 @torch.inference_mode()
@@ -35,11 +36,32 @@ def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITE
 def _affinities(image: Tensor) -> Tensor:
     """(48, H, W) float32: each neighbour's weight, softmax(colour) + 0.01 · softmax(position)."""
     padded = _pad(image)
+    height, width = image.shape[1:]
+    position = POSITION_WEIGHT * _position_weights().to(image.device).view(-1, 1, 1)
+    affinities = image.new_empty((len(OFFSETS), height, width))
+    # Strip by strip, so that the differences of all neighbours stay in a CPU's cache: several times faster.
+    for top in range(0, height, STRIP_ROWS):
+        centre = image[:, top : top + STRIP_ROWS]
+        strip = padded[:, top : top + centre.shape[1] + 2 * REACH]
+        colour = torch.softmax(_colour_terms(strip, centre), dim=0)
+        torch.add(colour, position, out=affinities[:, top : top + STRIP_ROWS])
+    return affinities
+
+
+def _colour_terms(padded: Tensor, centre: Tensor) -> Tensor:
+    """(48, rows, W): minus the squared difference to each neighbour in units of 0.3 deviations, mean over channels."""
+    count = len(OFFSETS)
     # Differences to the centre have the neighbours' own deviation, and keep small deviations exact in float32.
-    differences = torch.stack([_shifted(padded, offset) - image for offset in OFFSETS])  # (48, 3, H, W)
-    deviation = differences.std(dim=0)
-    colour = -((differences / (deviation + EPSILON) / SHARPNESS) ** 2).mean(dim=1)
-    return torch.softmax(colour, dim=0) + POSITION_WEIGHT * _position_weights().to(image.device).view(-1, 1, 1)
+    differences = torch.stack([_shifted(padded, offset) for offset in OFFSETS]) - centre  # (48, 3, rows, W)
+    mean = differences.sum(dim=0) / count
+    variance = torch.zeros_like(mean)
+    for difference in differences:  # torch.std reduces over the first axis several times slower than this
+        excess = difference - mean
+        variance.addcmul_(excess, excess)
+    deviation = (variance / (count - 1)).sqrt()
+    red, green, blue = -1 / (3 * ((deviation + EPSILON) * SHARPNESS) ** 2)
+    squares = differences.square_()
+    return (squares[:, 0] * red).addcmul_(squares[:, 1], green).addcmul_(squares[:, 2], blue)
 
 
 def _position_weights() -> Tensor:

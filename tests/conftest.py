@@ -1,0 +1,92 @@
+"""Fixtures that more than one test file uses: a tiny generated model, drawn photographs, the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache or data sets; all tests of a session share one cache."""
+    monkeypatch.setenv("EXCEL_CAM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    for name in ("EXCEL_CAM_VOC_ROOT", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A generated CLIP, small but with every part of a real one: (open_clip configuration, weights file)."""
+    import torch
+    from generate_weights import random_state_dict, write_tiny_config
+
+    folder = tmp_path_factory.mktemp("model")
+    config = write_tiny_config(folder / "tiny-quickgelu.json")
+    weights = folder / "tiny.pt"
+    torch.save(random_state_dict(str(config)), weights)
+    return config, weights
+
+
+@pytest.fixture(scope="session")
+def model_arguments(tiny_model: tuple[Path, Path]) -> list[str]:
+    """Command-line arguments that choose the tiny model and a small input."""
+    config, weights = tiny_model
+    return ["--model", str(config), "--weights", str(weights)]
+
+
+@pytest.fixture
+def excel_cam() -> Callable[..., Result]:
+    """Run the command line in this process; standard output and error are kept apart."""
+    from excel_cam.cli import cli
+
+    def run(*arguments: object, **options: object) -> Result:
+        result = CliRunner().invoke(cli, [str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def draw_photograph(height: int, width: int, seed: int) -> Image.Image:
+    """Soft coloured blobs on a gradient: something with edges and smooth parts, as photographs have."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    canvas = np.stack([rows / height * 90 + 60, columns / width * 90 + 60, np.full((height, width), 110.0)], axis=-1)
+    for _ in range(4):
+        row, column, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(0.1, 0.3) * min(height, width)
+        inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+        canvas[inside] = rng.uniform(0, 255, 3)
+    return Image.fromarray((canvas + rng.normal(0, 4, canvas.shape)).clip(0, 255).astype(np.uint8))
+
+
+VOC_TAGS = {
+    "2007_000001": "cat sofa",
+    "2007_000002": "person",
+    "2007_000003": "",
+    "2008_000004": "dog horse person",
+    "2008_000005": "tvmonitor",
+    "2009_000006": "bird boat",
+}
+
+
+@pytest.fixture
+def voc_root(tmp_path: Path) -> Path:
+    """Six drawn photographs of different sizes in VOC layout, with `tags.csv`; one has no tag."""
+    root = tmp_path / "VOC2012"
+    (root / "JPEGImages").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for index, name in enumerate(VOC_TAGS):
+        draw_photograph(60 + 11 * index, 97 - 7 * index, index).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(VOC_TAGS) + "\n")
+    (root / "tags.csv").write_text("name,classes\n" + "".join(f"{name},{tags}\n" for name, tags in VOC_TAGS.items()))
+    return root
