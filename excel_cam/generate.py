@@ -6,6 +6,7 @@ nothing: torch is only imported when there is something to compute.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -108,14 +109,18 @@ class Generation:
         failures.start({sample.name for sample in plan.samples})
         record = self._record(identity, model)
         write_run(out, {**record, "state": "running"})
-        state = "stopped"
-        try:
-            yield from self._count(self._execute(plan, identity, model, bank, failures))
-            state = "complete" if not self.counts["failed"] else "complete with failures"
-        finally:
-            # A generator closed early or interrupted ends here too.
+
+        def close(state: str) -> None:
             seconds = round(time.monotonic() - started, 1)
             write_run(out, {**record, "state": state, "counts": self.counts, "seconds": seconds})
+
+        try:
+            yield from self._count(self._execute(plan, identity, model, bank, failures))
+        except BaseException:  # an interruption too, and the end of iteration before the end of the run
+            with contextlib.suppress(OutputError):  # a full disk is reported once, by what stopped the run
+                close("stopped")
+            raise
+        close("complete with failures" if self.counts["failed"] else "complete")
 
     def _known(self) -> dict[str, Any]:
         """What decides the labels and needs no model."""

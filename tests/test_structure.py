@@ -1,0 +1,54 @@
+"""What holds the package together: who may import whom, what is public, what is said about commands."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import excel_cam
+
+PACKAGE = Path(excel_cam.__file__).parent
+# Steps of the method know settings, classes and errors, never one another; only the pipeline joins them.
+STEPS = {"images", "calibration", "cam", "affinity", "refine", "labels"}
+SHARED = {"settings", "classes", "errors"}
+PUBLIC = [
+    "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "Labeller", "Settings", "TextBank",
+    "__version__", "build_text_bank", "evaluate_labels", "load_model", "prompts_alone", "read_image", "read_knowledge",
+    "shipped_knowledge",
+]  # fmt: skip
+
+
+def imported(module: str, at_top: bool = False) -> set[str]:
+    """The package's own modules that a module imports, anywhere or only when it is itself imported."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    nodes = tree.body if at_top else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("excel_cam."):
+            found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("step", sorted(STEPS))
+def test_steps_do_not_import_steps(step: str) -> None:
+    assert imported(step) <= SHARED
+
+
+def test_only_the_pipeline_joins_steps() -> None:
+    joining = {path.stem for path in PACKAGE.glob("*.py") if len(imported(path.stem) & STEPS) > 1}
+    assert joining == {"pipeline"}
+
+
+@pytest.mark.parametrize("module", ["evaluate", "masks", "records", "tags", "datasets"])
+def test_what_works_on_files_imports_no_model(module: str) -> None:
+    assert not imported(module) & (STEPS | {"pipeline", "clip_model", "text_bank"})
+
+
+def test_the_public_names_are_these_and_all_there() -> None:
+    assert sorted(excel_cam.__all__) == sorted(PUBLIC)
+    for name in excel_cam.__all__:
+        assert getattr(excel_cam, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = excel_cam.nothing
