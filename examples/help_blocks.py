@@ -46,7 +46,9 @@ def main(write: bool) -> None:
     if write:
         README.write_text(renew(text), "utf-8")
     elif renew(text) != text:
-        raise click.ClickException("README.md has help blocks that differ; run `python examples/help_blocks.py --write`")
+        raise click.ClickException(
+            "README.md has help blocks that differ; run `python examples/help_blocks.py --write`"
+        )
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_voc_samples_follow_the_devkit_list(voc: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "split, missing, total",
+    ("split", "missing", "total"),
     [
         ("train", "1,462", "1,464"),
         ("train_aug", "10,580", "10,582"),

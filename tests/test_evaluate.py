@@ -91,7 +91,8 @@ def test_class_labelled_but_never_true_lowers_the_mean(tmp_path: Path) -> None:
     save(tmp_path / "truth", "a", [[0, 0, 0, 0]])
     result = evaluate_labels(tmp_path / "labels", tmp_path / "truth", CLASSES)
     np.testing.assert_allclose(result.iou, [3 / 4, math.nan, 0, math.nan])
-    assert np.isnan(result.recall[2]) and result.precision[2] == 0
+    assert np.isnan(result.recall[2])
+    assert result.precision[2] == 0
     assert result.mean_iou == 3 / 8
 
 
@@ -164,7 +165,8 @@ def test_truth_against_itself_is_perfect(folders: tuple[Path, Path]) -> None:
     truth = folders[1]
     result = evaluate_labels(truth, truth, CLASSES)
     assert (result.mean_iou, result.pixel_accuracy, result.ignored_share) == (1, 1, 0)
-    assert result.iou[:3].tolist() == [1, 1, 1] and np.isnan(result.iou[3])
+    assert result.iou[:3].tolist() == [1, 1, 1]
+    assert np.isnan(result.iou[3])
 
 
 # ---- files
@@ -270,14 +272,16 @@ def test_label_without_truth(folders: tuple[Path, Path]) -> None:
     save(labels, "c", LABEL)
     text = refusal(labels, truth)
     assert text.startswith(f"{truth / 'b.png'}: expected this truth mask")
-    assert "2 of 3 missing" in text and "--list" in text
+    assert "2 of 3 missing" in text
+    assert "--list" in text
 
 
 def test_named_image_without_label(folders: tuple[Path, Path]) -> None:
     labels, truth = folders
     save(truth, "b", TRUTH)
     text = refusal(labels, truth, ["a", "b"])
-    assert text.startswith(f"{labels / 'b.png'}: expected this label mask") and "generate" in text
+    assert text.startswith(f"{labels / 'b.png'}: expected this label mask")
+    assert "generate" in text
 
 
 def test_no_labels(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -323,13 +327,16 @@ def test_sizes_that_differ(folders: tuple[Path, Path]) -> None:
 def test_coloured_picture(folders: tuple[Path, Path], mode: str) -> None:
     Image.new(mode, (3, 3)).save(folders[0] / "a.png")
     text = refusal(*folders)
-    assert text.startswith(f"{folders[0] / 'a.png'}: ") and f"mode {mode}" in text and "save it again" in text
+    assert text.startswith(f"{folders[0] / 'a.png'}: ")
+    assert f"mode {mode}" in text
+    assert "save it again" in text
 
 
 def test_one_bit_picture(folders: tuple[Path, Path]) -> None:
     Image.new("1", (3, 3)).save(folders[1] / "a.png")
     text = refusal(*folders)
-    assert text.startswith(f"{folders[1] / 'a.png'}: ") and "1-bit" in text
+    assert text.startswith(f"{folders[1] / 'a.png'}: ")
+    assert "1-bit" in text
 
 
 def test_damaged_mask(folders: tuple[Path, Path]) -> None:

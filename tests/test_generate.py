@@ -298,7 +298,9 @@ def test_broken_images_are_recorded_and_the_run_goes_on(
     out = tmp_path / "labels"
     result = excel_cam(*arguments, "--out", out)
     assert result.exit_code == 3
-    failed = {entry["name"]: entry["reason"] for entry in map(json.loads, (out / "failed.jsonl").read_text().splitlines())}
+    failed = {
+        entry["name"]: entry["reason"] for entry in map(json.loads, (out / "failed.jsonl").read_text().splitlines())
+    }
     assert sorted(failed) == ["2007_000001", "2007_000002", "2008_000004", "2008_000005"]
     assert "empty" in failed["2007_000001"]
     assert "truncated" in failed["2007_000002"]
@@ -355,9 +357,7 @@ def test_a_folder_is_mirrored(excel_cam: Run, folder: Path, model_arguments: lis
     assert set(np.unique(np.asarray(Image.open(tmp_path / "labels" / "pets" / "rex.png")))) <= {0, 1, 2}
 
 
-def test_a_knowledge_base_of_ones_own(
-    excel_cam: Run, folder: Path, model_arguments: list[str], tmp_path: Path
-) -> None:
+def test_a_knowledge_base_of_ones_own(excel_cam: Run, folder: Path, model_arguments: list[str], tmp_path: Path) -> None:
     knowledge = {
         "dataset": "mine", "template": "a photo of a {}.", "background": ["wall", "table"],
         "classes": [
@@ -406,10 +406,19 @@ def test_a_label_that_would_land_on_a_photograph_is_refused(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda root: (root / "tags.csv").write_text("name,classes\n2007_000001,catt\n"), ("tags.csv:2", "catt", "cat")),
-        (lambda root: (root / "tags.csv").write_text("name,classes\n2007_000001,cat\n"), ("no tags for 5", "2007_000002")),
+        (
+            lambda root: (root / "tags.csv").write_text("name,classes\n2007_000001,catt\n"),
+            ("tags.csv:2", "catt", "cat"),
+        ),
+        (
+            lambda root: (root / "tags.csv").write_text("name,classes\n2007_000001,cat\n"),
+            ("no tags for 5", "2007_000002"),
+        ),
         (lambda root: (root / "ImageSets/Segmentation/train.txt").write_text("\n"), ("train.txt",)),
-        (lambda root: (root / "ImageSets/Segmentation/train.txt").write_text("../../etc/passwd\n"), ("../../etc/passwd",)),
+        (
+            lambda root: (root / "ImageSets/Segmentation/train.txt").write_text("../../etc/passwd\n"),
+            ("../../etc/passwd",),
+        ),
     ],
     ids=["unknown class", "tags missing", "empty list", "name outside"],
 )

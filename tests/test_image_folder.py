@@ -77,7 +77,8 @@ def test_tags_without_an_image_become_samples_and_a_note(folder: Folder) -> None
     assert data_set.samples[0] == Sample("a/gone", folder.root / "a/gone.jpg", (0,))
     assert [sample.name for sample in data_set.samples] == ["a/gone", "b", "z"]
     (note,) = data_set.notes
-    assert note.startswith("2 names in") and "first 'a/gone'" in note
+    assert note.startswith("2 names in")
+    assert "first 'a/gone'" in note
 
 
 def test_images_without_tags_are_an_error_with_their_number(folder: Folder) -> None:
@@ -123,7 +124,8 @@ def test_links_to_files_are_images_and_links_to_folders_a_note(folder: Folder, t
     assert [sample.name for sample in data_set.samples] == ["a", "broken", "circle", "link"]
     assert data_set.samples[-1].image_path == folder.root / "link.jpg"
     (note,) = data_set.notes
-    assert note.startswith("1 linked folders are not searched") and "linked" in note
+    assert note.startswith("1 linked folders are not searched")
+    assert "linked" in note
 
 
 def test_labels_written_under_the_root_are_not_images(folder: Folder) -> None:

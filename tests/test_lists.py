@@ -29,7 +29,7 @@ def test_plain_names_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, reason",
+    ("name", "reason"),
     [
         ("", "the name is empty"),
         ("../x", "leaves the root"),
@@ -55,7 +55,8 @@ def test_names_that_leave_the_root_are_refused(name: str, reason: str) -> None:
     with pytest.raises(DataError) as caught:
         check_name(name, "list.txt:7")
     message = str(caught.value)
-    assert message.startswith("list.txt:7: ") and reason in message
+    assert message.startswith("list.txt:7: ")
+    assert reason in message
     assert message.isprintable()
 
 
@@ -66,11 +67,13 @@ def test_every_name_that_passes_is_written_one_way_and_stays_inside(name: str) -
     except DataError:
         return
     assert os.path.normpath(os.path.join("root", name)) == f"root/{name}"
-    assert not name.startswith("../") and not os.path.isabs(name) and name.encode("utf-8")
+    assert not name.startswith("../")
+    assert not os.path.isabs(name)
+    assert name.encode("utf-8")
 
 
 @pytest.mark.parametrize(
-    "name, stem",
+    ("name", "stem"),
     [
         ("a/cat.jpg", "a/cat"),
         ("cat.JPEG", "cat"),
@@ -127,7 +130,7 @@ def test_class_list_holds_254_classes_and_no_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("cat\n\ncat: tabby\n", ":3: class 'cat' is already on line 1"),
         ("cat\n: x\n", ":2: expected 'name' or 'name: prompt name', found ': x'"),
@@ -143,4 +146,6 @@ def test_class_list_errors_name_the_line(tmp_path: Path, text: str | bytes, expe
     with pytest.raises(DataError) as caught:
         read_class_list(path)
     message = str(caught.value)
-    assert message.startswith(str(path)) and expected in message and "\n" not in message
+    assert message.startswith(str(path))
+    assert expected in message
+    assert "\n" not in message

@@ -56,7 +56,7 @@ def test_maps_agree_with_the_reference(seed: int, norm: str) -> None:
 def test_maps_of_two_tokens_by_hand() -> None:
     # One class token and two patches in two channels, two text rows that are the channels themselves.
     tokens = torch.tensor([[[0.0, 0.0], [3.0, 0.0], [4.0, 5.0]]])
-    # Norm over tokens: channel 0 -> (0, .6, .8), channel 1 -> (0, 0, 1). The class token is 0, so both presences are 1/2
+    # Norm over tokens: channel 0 -> (0, .6, .8), channel 1 -> (0, 0, 1). The class token is 0: both presences are 1/2
     # and both weights 1. Scores are F_i·t_j - F_i·mean(t): (F_i0 - F_i1) / 2 for row 0, the opposite for row 1.
     # Row 0: class 0, patch .3, patch -.1 -> stretched over all three: (.1, .4, 0) / .4.  Row 1: (.3, 0, .4) / .4.
     maps = class_activation_maps(tokens, torch.eye(2))

@@ -67,7 +67,7 @@ def test_a_class_is_matched_as_written_before_its_case_is_ignored(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("name,classes\na,cat\nb,hrose\n", ":3: 'hrose' is not one of the 3 classes (nearest: Horse)"),
         ("name,classes\na,zzz\n", ":2: 'zzz' is not one of the 3 classes (they begin cat, dog, Horse)"),
@@ -89,7 +89,8 @@ def test_a_class_is_matched_as_written_before_its_case_is_ignored(tmp_path: Path
 def test_csv_errors_name_file_and_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
     path = csv_file(tmp_path, text)
     message = refusal(path)
-    assert message.startswith(str(path)) and expected in message
+    assert message.startswith(str(path))
+    assert expected in message
 
 
 def test_a_format_without_reader_and_a_missing_file(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_npy_keys_of_every_kind_are_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content, expected",
+    ("content", "expected"),
     [
         ({"a": np.zeros(4)}, "key 'a': expected an array of 3 values, one per class, found shape (4,)"),
         ({"a": np.zeros((1, 3))}, "key 'a': expected an array of 3 values, one per class, found shape (1, 3)"),
@@ -159,7 +160,8 @@ def test_npy_keys_of_every_kind_are_names(tmp_path: Path) -> None:
 def test_npy_errors_name_file_and_key(tmp_path: Path, content: object, expected: str) -> None:
     path = npy_file(tmp_path, content)
     message = refusal(path)
-    assert message.startswith(str(path)) and expected in message
+    assert message.startswith(str(path))
+    assert expected in message
 
 
 def annotation(tmp_path: Path, text: str | bytes, name: str = "a") -> Path:
@@ -184,7 +186,7 @@ BOMB = '<!DOCTYPE annotation [<!ENTITY x "xxxx">]><annotation><object><name>&x;<
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("<annotation><object>", "not a readable VOC annotation"),
         ("", "not a readable VOC annotation"),
@@ -204,7 +206,9 @@ def test_annotation_errors_name_the_file(tmp_path: Path, text: str | bytes, expe
     with pytest.raises(DataError) as caught:
         read_voc_annotations(tmp_path, ["a"], CLASSES)
     message = str(caught.value)
-    assert message.startswith(str(path)) and expected in message and "\n" not in message
+    assert message.startswith(str(path))
+    assert expected in message
+    assert "\n" not in message
 
 
 def test_a_missing_annotation_is_named(tmp_path: Path) -> None:
