@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
     click.echo("$ excel-cam " + " ".join(map(str, arguments)), err=True)
     cli([str(argument) for argument in arguments], prog_name="excel-cam", standalone_mode=False)
     click.echo(
-        f"The labels are in {folder / 'labels'}. The weights are random, so they mean nothing; with real ones they would.\n"
+        f"The labels are in {folder / 'labels'}. The weights are random, so they mean nothing.\n"
         "Next: real photographs and weights, as the README's «Your data» says.",
         err=True,
     )

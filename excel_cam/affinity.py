@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
 @torch.inference_mode()
 def transition_matrix(attention: Tensor) -> Tensor:
-    """A, (n, 1 + N, 1 + N), to R, (n, N, N) float32: nearly doubly stochastic, symmetrised, squared (step 5.1)."""
+    """A, (n, 1 + N, 1 + N), to R, (n, N, N): nearly doubly stochastic, symmetrised, squared (step 5.1)."""
     matrix = attention[:, 1:, 1:]
     for _ in range(SINKHORN_ROUNDS):
         matrix = matrix / matrix.sum(dim=1, keepdim=True)
@@ -25,7 +26,7 @@ def transition_matrix(attention: Tensor) -> Tensor:
     return matrix @ matrix
 
 
-def box_mask(class_map: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+def box_mask(class_map: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.bool_]:
     """The union of the bounding boxes of a map's strong regions (step 5.2).
 
     class_map: (h, w) in [0, 1]. threshold: share of the map's own maximum.
@@ -46,8 +47,8 @@ def box_mask(class_map: NDArray[np.float32], threshold: float) -> NDArray[np.boo
 def refine_maps(maps: Tensor, transition: Tensor, threshold: float = 0.79) -> Tensor:
     """Spread maps along the transitions, each from within its own boxes (step 5.3).
 
-    maps: (c, h, w) float32 of one image's present classes. transition: (N, N), N = h·w.
-    Returns (c, h, w) float32, 0 or more, of no fixed scale; all 0 for a class without a box.
+    maps: (c, h, w) floating, of one image's present classes. transition: (N, N), N = h·w, of the same dtype.
+    Returns (c, h, w) of that dtype, 0 or more, of no fixed scale; all 0 for a class without a box.
     """
     on_host = maps.cpu().numpy()
     masks = np.stack([box_mask(class_map, threshold) for class_map in on_host])

@@ -12,8 +12,8 @@ CLASS_TOKEN_SHARPNESS = 2.0  # factor on the class token's similarities before t
 def class_activation_maps(tokens: Tensor, text: Tensor, feature_norm: str = "channel") -> Tensor:
     """Score every patch against every text row.
 
-    tokens: (n, 1 + N, D) float32, class token first. text: (T, D) float32 unit rows, foreground first.
-    Returns (n, N, T) float32 in [0, 1]: each column stretched so that its least and greatest value over all 1 + N
+    tokens: (n, 1 + N, D) floating, class token first. text: (T, D) unit rows of the same dtype, foreground first.
+    Returns (n, N, T) of that dtype in [0, 1]: each column stretched so that its least and greatest value over all 1 + N
     tokens would be 0 and 1; the class token is then left out, so a map's maximum over the patches can be below 1.
     """
     features = _normalise(tokens, feature_norm)

@@ -14,10 +14,13 @@ MAP_EPSILON = 1e-7
 
 
 def upsample_maps(maps: Tensor, height: int, width: int) -> Tensor:
-    """Stretch each map to 0..1 on its own grid, then resize: (c, h, w) to (c, height, width) float32 (step 6.1)."""
+    """Stretch each map to 0..1 on its own grid, then resize: (c, h, w) to (c, height, width) float32 (step 6.1).
+
+    The stretch is computed in the maps' own dtype: it magnifies what rounding has left in them.
+    """
     maps = maps - maps.amin(dim=(1, 2), keepdim=True)
     maps = maps / (MAP_EPSILON + maps.amax(dim=(1, 2), keepdim=True))
-    return F.interpolate(maps[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+    return F.interpolate(maps[None].float(), size=(height, width), mode="bilinear", align_corners=False)[0]
 
 
 def stack_background(maps: Tensor, power: float) -> Tensor:
