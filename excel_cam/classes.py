@@ -1,11 +1,13 @@
 """Class names in label order, the palette, and the value of pixels nobody should train on.
 
-Label values are 0 for background and index + 1 for the class at `index` (0-based) of a data set's list.
+Label values are 0 for background and index + 1 for the class at `index` (0-based) of a data set's list; where the
+knowledge base says that there is no background class, they are the index itself.
 Prompt names and background words belong to the knowledge base (`kb/*.json`), not here.
 """
 
 IGNORE = 255  # label value of pixels that training skips
 MAX_CLASSES = 254  # 8-bit labels less background (0) and IGNORE (255)
+MAX_CLASSES_ALONE = 255  # without a background class, the first class has label 0
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

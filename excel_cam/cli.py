@@ -121,12 +121,14 @@ def _stop(*_: object) -> None:
 @click.option("--dataset", type=click.Choice(["voc"]), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file, one per line.")
 @click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
-@click.option("--ignore-as", type=click.Choice(["background", "skip"]), default="background", show_default=True,
-              help="How a predicted 255 counts.")  # fmt: skip
+@click.option("--no-background", is_flag=True,
+              help="Labels of a knowledge base without a background class: the first class is 0.")  # fmt: skip
+@click.option("--ignore-as", type=click.Choice(["background", "skip"]),
+              show_default="background; with --no-background skip", help="How a predicted 255 counts.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(
-    labels: Path, truth: Path, dataset: str | None, classes: Path | None, names_from: str | None, ignore_as: Any,
-    as_json: bool,
+    labels: Path, truth: Path, dataset: str | None, classes: Path | None, names_from: str | None, no_background: bool,
+    ignore_as: Any, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare labels with ground truth: mIoU, per-class IoU, precision and recall.
 
@@ -136,13 +138,17 @@ def evaluate(
     from excel_cam.classes import VOC_CLASSES
     from excel_cam.evaluate import evaluate_labels, format_evaluation
     from excel_cam.files import json_line
+    from excel_cam.knowledge import class_limit
     from excel_cam.lists import read_class_list, read_names
 
     if (dataset is None) == (classes is None):
         raise click.UsageError("give the class names with either --dataset or --classes")
-    class_names = VOC_CLASSES if classes is None else read_class_list(classes)[0]
+    if no_background and ignore_as == "background":
+        raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
+    class_names = VOC_CLASSES if classes is None else read_class_list(classes, class_limit(not no_background))[0]
     names = None if names_from is None else read_names(names_from)
-    evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as)
+    ignore_as = ignore_as or ("skip" if no_background else "background")
+    evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as, has_background=not no_background)
     click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
 
 

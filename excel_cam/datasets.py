@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from excel_cam.classes import VOC_CLASSES
+from excel_cam.classes import MAX_CLASSES, VOC_CLASSES
 from excel_cam.errors import DataError, UsageError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import check_name, drop_image_suffix, quoted, read_class_list, read_names
@@ -102,14 +102,15 @@ def open_folder(
     names: Sequence[str] | None,
     *,
     labels_folder: Path | None = None,
+    class_limit: int = MAX_CLASSES,
 ) -> DataSet:
     """The images anywhere under `root`, by name, or those of `names` in their order.
 
     Names with tags but no image become samples too, so that a run records them as missing; `labels_folder`, where
-    labels are written, is not searched. Raises DataError for damaged files, two images of one name, images without
-    a line of tags, names that leave the root or are in neither, and when there is nothing to label.
+    labels are written, is not searched. class_limit: most classes the labels hold.
+    Raises DataError for damaged files, two images of one name, images without a line of tags, names that leave the root or are in neither, and when there is nothing to label.
     """
-    class_names, prompt_names = read_class_list(classes_file)
+    class_names, prompt_names = read_class_list(classes_file, class_limit)
     scan = scan_images(root, labels_folder)
     tags = _match_names(read_tags(tags_file, class_names), scan.images, str(tags_file))
     chosen = sorted(scan.images.keys() | tags.keys()) if names is None else _checked(names)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from excel_cam.classes import IGNORE, MAX_CLASSES
+from excel_cam.classes import IGNORE, MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.masks import mask_names, mask_path, read_mask
 
@@ -27,7 +27,7 @@ class Evaluation:
     """The result of an evaluation; scores are float64 fractions in 0..1, NaN where undefined.
 
     confusion: (K + 1, K + 1) int64 counted pixels, rows truth, columns label, background first.
-    class_names: K + 1 names, "background" first.
+    class_names: K + 1 names, "background" first. Labels without a background class have K of both, not K + 1.
     images: label masks compared. pixels: pixels whose truth is not 255. ignored_pixels: those of them labelled 255.
     ignore_as: "background" where these count as background, "skip" where they are left out of `confusion`.
     truth_without_label: truth masks nothing was compared with; always 0 where the names were given.
@@ -110,41 +110,46 @@ def evaluate_labels(
     names: Sequence[str] | None = None,
     ignore_as: IgnoreAs = "background",
     on_image: Callable[[], None] | None = None,
+    has_background: bool = True,
 ) -> Evaluation:
     """Compare `labels/<name>.png` with `truth/<name>.png` for every name; one pair of masks in memory at a time.
 
     class_names: the K foreground classes in label order. names: what to compare, repeats counted once; None means
     every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair.
+    has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
 
     Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size,
     and SettingsError for an unknown `ignore_as`.
     """
     if ignore_as not in get_args(IgnoreAs):
         raise SettingsError(f"ignore_as: expected one of {', '.join(get_args(IgnoreAs))}, got {ignore_as!r}")
-    class_count = len(class_names)
-    if not 1 <= class_count <= MAX_CLASSES:
-        raise DataError(f"class list: expected 1 to {MAX_CLASSES} classes besides background, got {class_count}")
+    if not has_background and ignore_as == "background":
+        raise SettingsError("ignore_as: labels without a background class can only skip 255; choose skip")
+    limit = MAX_CLASSES if has_background else MAX_CLASSES_ALONE
+    if not 1 <= len(class_names) <= limit:
+        raise DataError(f"class list: expected 1 to {limit} classes besides background, got {len(class_names)}")
+    all_names = ("background", *class_names) if has_background else tuple(class_names)
+    greatest = len(all_names) - 1  # label value
     chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
     _check_pairs(labels, truth, chosen, listed=names is not None)
     unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
 
-    confusion = np.zeros((class_count + 1, class_count + 1), np.int64)
+    confusion = np.zeros((greatest + 1, greatest + 1), np.int64)
     pixels = ignored_pixels = 0
     for name in chosen:
         label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
-        label_mask, truth_mask = read_mask(label_path, class_count), read_mask(truth_path, class_count)
+        label_mask, truth_mask = read_mask(label_path, greatest), read_mask(truth_path, greatest)
         if label_mask.shape != truth_mask.shape:
             raise DataError(
                 f"{label_path}: label is {_size(label_mask)} (H x W) but its truth {truth_path} is "
                 f"{_size(truth_mask)}; both must have the size of the photograph"
             )
-        confusion += confusion_matrix(label_mask, truth_mask, class_count, ignore_as)
+        confusion += confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
         judged = truth_mask != IGNORE
         pixels += int(np.count_nonzero(judged))
         ignored_pixels += int(np.count_nonzero(judged & (label_mask == IGNORE)))
         if on_image is not None:
             on_image()
-    all_names = ("background", *class_names)
     return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
 
 

@@ -20,11 +20,11 @@ import excel_cam
 from excel_cam.datasets import DataSet, find_voc_root, open_folder, open_voc
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files import first_lines, hash_file, hash_json
-from excel_cam.knowledge import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+from excel_cam.knowledge import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
 from excel_cam.lists import read_names
 from excel_cam.records import FailureLog, Identity, check_writable, differences, read_run, write_run
 from excel_cam.run import Outcome, Plan, execute, label_path, plan_run
-from excel_cam.settings import ModelChoice, Settings
+from excel_cam.settings import ModelChoice, Settings, check_background
 
 if TYPE_CHECKING:
     from excel_cam.clip_model import ClipModel
@@ -86,6 +86,7 @@ class Generation:
         check_writable(self.destination.out)
         self.data, self.root_found = open_source(self.source, self.destination.out)
         self.knowledge = choose_knowledge(self.source, self.data)
+        check_background(self.knowledge.has_background, self.settings)
         for note in (f"{self.data.name}: {self.data.root} ({self.root_found})", *self.data.notes):
             self.report(note)
         if self.settings.attributes != "none" and not self.knowledge.sentence_count:
@@ -211,7 +212,10 @@ class Generation:
                 "name": model.name, "weights": str(model.weights), "sha256": model.fingerprint,
                 "device": str(model.device), "precision": model.precision,
             },
-            "knowledge": {"dataset": self.knowledge.dataset, "sha256": identity.known["knowledge"]},
+            "knowledge": {
+                "dataset": self.knowledge.dataset, "sha256": identity.known["knowledge"],
+                "background_class": self.knowledge.has_background,
+            },
             "work": {"batch_size": self.work.batch_size, "workers": self.work.workers},
             "asked": self._asked(),
             "identity": {"known": identity.known, "resolved": identity.resolved},
@@ -228,7 +232,9 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     if absent := [option for option, value in needed.items() if value is None]:
         raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
     root, classes, tags = (cast(Path, value) for value in needed.values())
-    return open_folder(root, classes, tags, names, labels_folder=out), "--root"
+    has_background = source.knowledge is None or read_knowledge(source.knowledge).has_background
+    limit = class_limit(has_background)
+    return open_folder(root, classes, tags, names, labels_folder=out, class_limit=limit), "--root"
 
 
 def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:

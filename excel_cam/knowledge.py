@@ -7,6 +7,8 @@ The file's schema:
      "background": ["ground", ...], "provenance": {...}}
 
 Classes stand in label order (label = index + 1). `template` may also be a list, whose embeddings are averaged.
+`"background_class": false` says that every pixel belongs to one of the classes: no background score takes part, and
+label = index, from 0. Background words then only stand against the classes in the maps; there may be none.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from excel_cam.classes import MAX_CLASSES
+from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import KnowledgeError
 from excel_cam.files import first_lines
 
 SHIPPED = ("voc",)
-_TOP_KEYS = {"dataset", "template", "classes", "background", "provenance"}
+_TOP_KEYS = {"dataset", "template", "classes", "background", "background_class", "provenance"}
+_OPTIONAL_KEYS = {"background_class", "provenance"}
 _CLASS_KEYS = {"name", "prompt", "sentences"}
 
 
@@ -36,6 +39,10 @@ class ClassKnowledge:
     prompt: str
     sentences: tuple[str, ...]
 
+    def sentence_texts(self, template: str) -> list[str]:
+        """What is embedded for each sentence: the template with the plain name, then the sentence, in lower case."""
+        return [f"{template.format(self.name)} {sentence}".lower() for sentence in self.sentences]
+
 
 @dataclass(frozen=True)
 class KnowledgeBase:
@@ -45,6 +52,13 @@ class KnowledgeBase:
     templates: tuple[str, ...]
     classes: tuple[ClassKnowledge, ...]
     background: tuple[str, ...]
+    has_background: bool = True
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the label values 0, 1, ... stand for."""
+        names = tuple(entry.name for entry in self.classes)
+        return ("background", *names) if self.has_background else names
 
     @property
     def sentence_count(self) -> int:
@@ -103,7 +117,7 @@ def parse_knowledge(text: str, where: str) -> KnowledgeBase:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise KnowledgeError(f"{where}: not JSON: {error}") from None
-    _check_keys(record, _TOP_KEYS, _TOP_KEYS - {"provenance"}, where, "the knowledge base")
+    _check_keys(record, _TOP_KEYS, _TOP_KEYS - _OPTIONAL_KEYS, where, "the knowledge base")
     dataset = _text(record["dataset"], f"{where}: dataset")
     templates = [record["template"]] if isinstance(record["template"], str) else record["template"]
     templates = _texts(templates, f"{where}: template")
@@ -112,13 +126,22 @@ def parse_knowledge(text: str, where: str) -> KnowledgeBase:
             raise KnowledgeError(f"{where}: template '{template}' must contain {{}} once, where the class name goes")
     if not isinstance(record["classes"], list) or not record["classes"]:
         raise KnowledgeError(f"{where}: classes must be a list with at least one class")
-    if len(record["classes"]) > MAX_CLASSES:
-        raise KnowledgeError(f"{where}: {len(record['classes'])} classes; 8-bit labels hold at most {MAX_CLASSES}")
+    has_background = record.get("background_class", True)
+    if not isinstance(has_background, bool):
+        raise KnowledgeError(f"{where}: background_class: expected true or false, came {_kind(has_background)}")
+    limit = class_limit(has_background)
+    if len(record["classes"]) > limit:
+        raise KnowledgeError(f"{where}: {len(record['classes'])} classes; 8-bit labels hold at most {limit}")
     classes = tuple(_parse_class(entry, index, where) for index, entry in enumerate(record["classes"], start=1))
     _refuse_repeats([entry.name for entry in classes], f"{where}: class")
     background = _texts(record["background"], f"{where}: background", may_be_empty=True)
     _refuse_repeats(background, f"{where}: background word")
-    return KnowledgeBase(dataset, templates, classes, _without_classes(background, classes))
+    return KnowledgeBase(dataset, templates, classes, _without_classes(background, classes), has_background)
+
+
+def class_limit(has_background: bool) -> int:
+    """Most classes that 8-bit labels hold."""
+    return MAX_CLASSES if has_background else MAX_CLASSES_ALONE
 
 
 def _parse_class(entry: Any, index: int, where: str) -> ClassKnowledge:

@@ -35,13 +35,14 @@ def stack_constant_backgrounds(maps: Tensor, scores: Sequence[float]) -> Tensor:
     return torch.cat([planes, maps])
 
 
-def label_map(scores: Tensor, tags: Sequence[int]) -> Tensor:
+def label_map(scores: Tensor, tags: Sequence[int], has_background: bool = True) -> Tensor:
     """Most likely class per pixel (step 6.4).
 
-    scores: (1 + c, H, W), background first, then the classes of `tags` (0-based) in order.
-    Returns (H, W) uint8: 0 for background, tag + 1 for a class.
+    scores: (1 + c, H, W), background first, then the classes of `tags` (0-based) in order; without a background
+    class (c, H, W). Returns (H, W) uint8: 0 for background, tag + 1 for a class; without a background class, the tag.
     """
-    values = torch.tensor([0, *(tag + 1 for tag in tags)], dtype=torch.uint8, device=scores.device)
+    order = [0, *(tag + 1 for tag in tags)] if has_background else list(tags)
+    values = torch.tensor(order, dtype=torch.uint8, device=scores.device)
     return values[scores.argmax(dim=0)]
 
 

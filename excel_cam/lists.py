@@ -108,11 +108,11 @@ def read_names(source: str | IO[str]) -> list[str]:
     return list(names)
 
 
-def read_class_list(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def read_class_list(path: Path, limit: int = MAX_CLASSES) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Class names and prompt names in label order, from lines `name` or `name: prompt name`.
 
     Blank lines and lines that begin with `#` are skipped; without a prompt name, the name itself is the prompt's.
-    Raises DataError with the line for an empty or repeated name, a `;`, or more than MAX_CLASSES classes.
+    Raises DataError with the line for an empty or repeated name, a `;`, or more than `limit` classes.
     """
     prompt_names: dict[str, str] = {}
     first_lines: dict[str, int] = {}
@@ -130,8 +130,8 @@ def read_class_list(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
             )
         if name in first_lines:
             raise DataError(f"{where}: class {quoted(name)} is already on line {first_lines[name]}; keep one of them")
-        if len(first_lines) == MAX_CLASSES:
-            raise DataError(f"{where}: more than {MAX_CLASSES} classes; 8-bit labels hold no more, shorten the list")
+        if len(first_lines) == limit:
+            raise DataError(f"{where}: more than {limit} classes; 8-bit labels hold no more, shorten the list")
         first_lines[name] = number
         prompt_names[name] = prompt or name
     if not first_lines:

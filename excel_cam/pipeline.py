@@ -13,6 +13,7 @@ from torch import Tensor
 from excel_cam.affinity import refine_maps, transition_matrix
 from excel_cam.calibration import DenseFeatures, encode_images, grid_side
 from excel_cam.cam import class_activation_maps
+from excel_cam.classes import IGNORE
 from excel_cam.clip_model import ClipModel
 from excel_cam.images import normalise, resize_to_input
 from excel_cam.labels import (
@@ -23,7 +24,7 @@ from excel_cam.labels import (
     upsample_maps,
 )
 from excel_cam.refine import pixel_adaptive_refinement
-from excel_cam.settings import Settings
+from excel_cam.settings import Settings, check_background
 from excel_cam.text_bank import TextBank
 
 # A spread map's least and greatest value can differ by a thousandth, which step 6.1 stretches to 0..1, rounding errors
@@ -31,14 +32,16 @@ from excel_cam.text_bank import TextBank
 GRID_DTYPE = torch.float64
 
 Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
-Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class, 255 ignored
+Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index without a background class), 255 ignored
 
 
 class Labeller:
     """A model, its text rows and settings, ready to label batches of photographs."""
 
     def __init__(self, model: ClipModel, bank: TextBank, settings: Settings) -> None:
+        check_background(bank.has_background, settings)
         self.model = model
+        self.has_background = bank.has_background
         self.settings = settings
         self.side = grid_side(settings.size, model.patch)
         self.size = self.side * model.patch
@@ -47,10 +50,12 @@ class Labeller:
     def label(self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Label]:
         """Label photographs of any sizes, each with the 0-based classes present in it.
 
-        Returns one (H, W) uint8 label per photograph, at its size; all background where there are no tags.
+        Returns one (H, W) uint8 label per photograph, at its size; all background where there are no tags, all
+        `IGNORE` (255) where there is no background class either.
         On the CPU in float32 the result does not depend on how photographs are grouped into calls.
         """
-        labels: list[Label] = [np.zeros(photograph.shape[:2], np.uint8) for photograph in photographs]
+        untagged = 0 if self.has_background else IGNORE
+        labels: list[Label] = [np.full(photograph.shape[:2], untagged, np.uint8) for photograph in photographs]
         tagged = [index for index, present in enumerate(tags) if len(present)]
         for start in range(0, len(tagged), self._forward_size(len(tagged))):
             group = tagged[start : start + self._forward_size(len(tagged))]
@@ -107,13 +112,17 @@ class Labeller:
         height, width = image.shape[1:]
         maps = upsample_maps(maps, height, width)
         thresholds = self.settings.ignore_thresholds
-        if thresholds is None:
+        if not self.has_background:
+            scores = maps
+        elif thresholds is None:
             scores = stack_background(maps, self.settings.background_power)
         else:
             scores = stack_constant_backgrounds(maps, thresholds)
         if self.settings.refine == "par":
             scores = pixel_adaptive_refinement(self._guide(image, network_input), scores)
-        return label_map(scores, tags) if thresholds is None else doubtful_label_map(scores, tags)
+        if thresholds is not None:
+            return doubtful_label_map(scores, tags)
+        return label_map(scores, tags, self.has_background)
 
     def _guide(self, image: Tensor, network_input: Tensor) -> Tensor:
         """The (3, H, W) colours that guide refinement: by the release, the network's input scaled back up."""

@@ -39,8 +39,8 @@ def print_outcomes(generation: Generation, as_json: bool, quiet: bool) -> None:
 
 
 def _describe(outcome: Outcome, generation: Generation) -> dict[str, Any]:
-    names = ("background", *generation.data.class_names)
-    shares = class_shares(read_mask(outcome.path, len(generation.data.class_names)))
+    names = generation.knowledge.label_names
+    shares = class_shares(read_mask(outcome.path, len(names) - 1))
     ignored = shares.pop(IGNORE, 0.0)
     classes = {names[value]: round(share, 6) for value, share in shares.items()}
     return {"name": outcome.sample.name, "path": str(outcome.path), "classes": classes, "ignored": round(ignored, 6)}

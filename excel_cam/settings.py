@@ -29,8 +29,9 @@ class Settings:
 
     # Text Semantic Enrichment, paper section 3.2, METHOD.md step 1
     attributes: str = _option(
-        "clustered", "--attributes", "Enrich class rows with clustered attributes, or leave them plain.",
-        ("clustered", "none"), "text",
+        "clustered", "--attributes",
+        "Enrich class rows with attributes clustered over all classes, with each class's own sentences, or not at all.",
+        ("clustered", "sentences", "none"), "text",
     )  # fmt: skip
     clusters: int | None = _option(
         None, "--clusters", "B, the number of attributes; by default 112 for voc, round(0.28 * sentences) elsewhere.",
@@ -85,6 +86,10 @@ class Settings:
             if choices and getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         _require(self.clusters is None or self.clusters >= 1, "clusters", self.clusters, "at least 1")
+        _require(
+            self.clusters is None or self.attributes == "clustered", "clusters", self.clusters,
+            f"none with --attributes {self.attributes}, which does not cluster",
+        )  # fmt: skip
         _require(0 < self.keep <= 1, "keep", self.keep, "above 0 and at most 1")
         _require(0 <= self.strength < float("inf"), "strength", self.strength, "0 or more")
         _require(32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
@@ -98,6 +103,19 @@ class Settings:
     def group(self, name: str) -> dict[str, Any]:
         """The fields of one group (`text` or `image`) as a dictionary that JSON can hold."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == name}
+
+
+def check_background(has_background: bool, settings: Settings) -> None:
+    """Raise `SettingsError` when `settings` shape a background score that the knowledge base rules out."""
+    flags = {
+        "--ignore-thresholds": settings.ignore_thresholds is not None,
+        "--background-power": settings.background_power != Settings.background_power,
+    }
+    if not has_background and (asked := [flag for flag, is_set in flags.items() if is_set]):
+        raise SettingsError(
+            f'{asked[0]} needs a background score, but the knowledge base says "background_class": false; '
+            f"leave {asked[0]} out, or take that line out of the knowledge base"
+        )
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:

@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from excel_cam.files import cache_folder, hash_json, write_atomically
 from excel_cam.knowledge import KnowledgeBase
 from excel_cam.settings import Settings
 
-FORMAT = 1  # raised when the meaning of a cached file changes
+FORMAT = 2  # raised when the meaning of a cached file changes
 CLUSTERS = {"voc": 112, "coco": 224}  # B of the paper's two data sets
 SENTENCES_PER_CLUSTER = 0.28  # B = clamp(round(0.28 · sentences), 1, 224) for any other class list
 MAX_CLUSTERS = 224
@@ -35,8 +36,9 @@ class TextBank:
     """The text side, ready to be compared with patches; all arrays float32.
 
     names: T names, foreground classes in label order, then background words.
-    plain: (T, D) unit rows of the prompts. bank: (D, B) attributes, not normalised; B is 0 without sentences.
-    text: (T, D) unit rows, the foreground enriched. foreground: K.
+    plain: (T, D) unit rows of the prompts. bank: (D, B) attributes, not normalised: cluster centres, or with
+    attributes `sentences` all the sentences' own unit rows; B is 0 without sentences.
+    text: (T, D) unit rows, the foreground enriched. foreground: K. has_background: whether label 0 is background.
     path: the cached file. was_cached: whether it was there already, so that no text was encoded.
     """
 
@@ -47,6 +49,7 @@ class TextBank:
     foreground: int
     path: Path
     was_cached: bool
+    has_background: bool = True
 
 
 def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> TextBank:
@@ -66,7 +69,10 @@ def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settin
     if arrays is None:
         arrays = _compute(knowledge, model, settings)
         write_atomically(path, bank_bytes(names, **arrays))
-    return TextBank(names, **arrays, foreground=len(knowledge.classes), path=path, was_cached=was_cached)
+    return TextBank(
+        names, **arrays, foreground=len(knowledge.classes), path=path, was_cached=was_cached,
+        has_background=knowledge.has_background,
+    )  # fmt: skip
 
 
 def bank_bytes(names: Sequence[str], plain: Array, bank: Array, text: Array) -> bytes:
@@ -92,15 +98,21 @@ def _read_cached(path: Path, names: Sequence[str]) -> dict[str, Array] | None:
 
 
 def _compute(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> dict[str, Array]:
-    plain = _prompt_rows(knowledge, model)
+    plain = prompt_rows(knowledge, model)
+    text = plain.copy()
+    foreground = len(knowledge.classes)
     bank = np.zeros((plain.shape[1], 0))
     if settings.attributes == "clustered" and knowledge.sentence_count:
-        sentences = _sentence_rows(knowledge, model)
-        bank = cluster_centres(sentences, cluster_count(knowledge, settings.clusters)).T
-    text = plain.copy()
-    if bank.shape[1]:
-        foreground = len(knowledge.classes)
+        count = cluster_count(knowledge, settings.clusters)
+        bank = cluster_centres(sentence_rows(knowledge, model), count).T
         text[:foreground] = enrich_rows(plain[:foreground], bank, settings.keep, settings.strength)
+    elif settings.attributes == "sentences" and knowledge.sentence_count:
+        bank = sentence_rows(knowledge, model).T
+        # The paper's comparison: each class hunts among its own explicit sentences only, by the same rule.
+        for index, own in enumerate(sentence_slices(knowledge)):
+            if own.stop > own.start:
+                row = plain[index : index + 1]
+                text[index] = enrich_rows(row, bank[:, own], settings.keep, settings.strength)[0]
     return {key: value.astype(np.float32) for key, value in (("plain", plain), ("bank", bank), ("text", text))}
 
 
@@ -117,25 +129,41 @@ def cluster_count(knowledge: KnowledgeBase, chosen: int | None) -> int:
     return count
 
 
-def _prompt_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
+def prompt_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
     """(T, D) unit rows: the mean over the templates' unit embeddings, normalised again."""
     prompts = [*(entry.prompt for entry in knowledge.classes), *knowledge.background]
-    rows = [
-        _encode([template.format(prompt) for prompt in prompts], prompts, model) for template in knowledge.templates
+    return _mean_rows(
+        [_encode([template.format(prompt) for prompt in prompts], prompts, model) for template in knowledge.templates]
+    )
+
+
+def sentence_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
+    """(sentences, D) unit rows: each sentence after its class's plain name, averaged over the templates as prompts are.
+
+    Raises `KnowledgeError` naming class and sentence when one is too long.
+    """
+    places = [
+        f"class {entry.name}, sentence {index}"
+        for entry in knowledge.classes
+        for index in range(1, len(entry.sentences) + 1)
     ]
-    mean = np.mean(rows, axis=0)
+    return _mean_rows(
+        [
+            _encode([text for entry in knowledge.classes for text in entry.sentence_texts(template)], places, model)
+            for template in knowledge.templates
+        ]
+    )
+
+
+def sentence_slices(knowledge: KnowledgeBase) -> list[slice]:
+    """Where each class's sentences stand among the rows of all sentences."""
+    ends = accumulate((len(entry.sentences) for entry in knowledge.classes), initial=0)
+    return [slice(start, stop) for start, stop in pairwise(ends)]
+
+
+def _mean_rows(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = np.mean(rows, axis=0)
     return mean if len(rows) == 1 else mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
-
-def _sentence_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
-    """(sentences, D) unit rows, each sentence after its class's plain name in the first template."""
-    texts, places = [], []
-    for entry in knowledge.classes:
-        opening = knowledge.templates[0].format(entry.name)
-        for index, sentence in enumerate(entry.sentences, start=1):
-            texts.append(f"{opening} {sentence}".lower())
-            places.append(f"class {entry.name}, sentence {index}")
-    return _encode(texts, places, model)
 
 
 def _encode(texts: Sequence[str], places: Sequence[str], model: ClipModel) -> NDArray[np.float64]:
@@ -158,6 +186,12 @@ def enrich_rows(
     rows: (K, D) unit rows. bank: (D, B). keep: share of the attributes a row may draw on. strength: λ.
     Returns (K, D) unit rows.
     """
+    enriched = rows + strength * attribute_shares(rows, bank, keep) @ bank.T
+    return enriched / np.linalg.norm(enriched, axis=1, keepdims=True)
+
+
+def attribute_shares(rows: NDArray[np.float64], bank: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
+    """(K, B): how much of each attribute a row draws on; 0 for those dropped, each row's sum is 1."""
     similarities = rows @ bank
     dropped = math.floor((1 - keep) * bank.shape[1])
     for row in similarities:
@@ -165,5 +199,4 @@ def enrich_rows(
     # Softmax without a temperature, as in the release: the similarities of unit rows leave it nearly flat.
     shares = np.exp(similarities - similarities.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
-    enriched = rows + strength * shares @ bank.T
-    return enriched / np.linalg.norm(enriched, axis=1, keepdims=True)
+    return shares
