@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from excel_cam import __version__
+from excel_cam.commands_kb import KB_COMMANDS
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
@@ -155,6 +156,10 @@ def evaluate(
 @cli.group()
 def kb() -> None:
     """Knowledge bases: what each class looks like, in sentences."""
+
+
+for kb_command in KB_COMMANDS:
+    kb.add_command(kb_command)
 
 
 @kb.command("build")

@@ -108,7 +108,8 @@ def open_folder(
 
     Names with tags but no image become samples too, so that a run records them as missing; `labels_folder`, where
     labels are written, is not searched. class_limit: most classes the labels hold.
-    Raises DataError for damaged files, two images of one name, images without a line of tags, names that leave the root or are in neither, and when there is nothing to label.
+    Raises DataError for damaged files, two images of one name, images without a line of tags, names that leave the
+    root or are in neither, and when there is nothing to label.
     """
     class_names, prompt_names = read_class_list(classes_file, class_limit)
     scan = scan_images(root, labels_folder)

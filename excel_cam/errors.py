@@ -6,6 +6,7 @@
     ├── DataError            a data set, list or tags file is not as expected
     │   └── ImageError       one image cannot be read; a run records it and goes on
     ├── KnowledgeError       a knowledge base is not as expected
+    ├── LanguageModelError   a language model cannot be asked, or does not answer
     ├── ModelError           a model cannot work, or its weights do not fit or cannot be had
     └── OutputError          labels cannot be written, or would be mixed with others
 
@@ -39,6 +40,10 @@ class ImageError(DataError):
 
 class KnowledgeError(ExcelCamError):
     """A knowledge base is not as expected."""
+
+
+class LanguageModelError(ExcelCamError):
+    """A language model cannot be asked, or does not answer."""
 
 
 class ModelError(ExcelCamError):

@@ -94,6 +94,24 @@ def shipped_knowledge(dataset: str) -> KnowledgeBase:
     )
 
 
+def shipped_names() -> list[str]:
+    """Names of the knowledge bases that come with the package."""
+    files = resources.files("excel_cam.kb").iterdir()
+    return sorted(file.name.removesuffix(".json") for file in files if file.name.endswith(".json"))
+
+
+def find_knowledge(name_or_file: str) -> KnowledgeBase:
+    """A shipped knowledge base by its name, else the file of that path; raises `KnowledgeError`."""
+    if name_or_file in shipped_names():
+        return shipped_knowledge(name_or_file)
+    path = Path(name_or_file)
+    if not path.suffix and not path.exists():
+        raise KnowledgeError(
+            f"'{name_or_file}' is neither a file nor a shipped knowledge base ({', '.join(shipped_names())})"
+        )
+    return read_knowledge(path)
+
+
 def read_knowledge(path: Path) -> KnowledgeBase:
     """Read and check a knowledge base file; raises `KnowledgeError` naming file, class and entry."""
     try:
@@ -111,6 +129,27 @@ def prompts_alone(dataset: str, names: Sequence[str], prompts: Sequence[str]) ->
     return KnowledgeBase(dataset, voc.templates, classes, _without_classes(voc.background, classes))
 
 
+def empty_knowledge(
+    dataset: str,
+    names: Sequence[str],
+    prompts: Sequence[str],
+    templates: Sequence[str] = (),
+    background: Sequence[str] | None = None,
+    has_background: bool = True,
+) -> KnowledgeBase:
+    """A knowledge base to be filled with sentences; VOC's templates and background words where none are given.
+
+    Raises `KnowledgeError` for a template or background word that cannot be.
+    """
+    base = prompts_alone(dataset, names, prompts)
+    if templates:
+        base = dataclasses.replace(base, templates=_parse_templates(list(templates), "--template"))
+    if background is not None:
+        _refuse_repeats(background, "background word")
+        base = dataclasses.replace(base, background=_without_classes(background, base.classes))
+    return dataclasses.replace(base, has_background=has_background)
+
+
 def parse_knowledge(text: str, where: str) -> KnowledgeBase:
     """Check the JSON text of a knowledge base; `where` names it in errors. Raises `KnowledgeError`."""
     try:
@@ -119,11 +158,7 @@ def parse_knowledge(text: str, where: str) -> KnowledgeBase:
         raise KnowledgeError(f"{where}: not JSON: {error}") from None
     _check_keys(record, _TOP_KEYS, _TOP_KEYS - _OPTIONAL_KEYS, where, "the knowledge base")
     dataset = _text(record["dataset"], f"{where}: dataset")
-    templates = [record["template"]] if isinstance(record["template"], str) else record["template"]
-    templates = _texts(templates, f"{where}: template")
-    for template in templates:
-        if template.count("{}") != 1 or template.replace("{}", "").count("{") + template.count("}") != 1:
-            raise KnowledgeError(f"{where}: template '{template}' must contain {{}} once, where the class name goes")
+    templates = _parse_templates(record["template"], f"{where}: template")
     if not isinstance(record["classes"], list) or not record["classes"]:
         raise KnowledgeError(f"{where}: classes must be a list with at least one class")
     has_background = record.get("background_class", True)
@@ -142,6 +177,14 @@ def parse_knowledge(text: str, where: str) -> KnowledgeBase:
 def class_limit(has_background: bool) -> int:
     """Most classes that 8-bit labels hold."""
     return MAX_CLASSES if has_background else MAX_CLASSES_ALONE
+
+
+def _parse_templates(value: Any, place: str) -> tuple[str, ...]:
+    templates = _texts([value] if isinstance(value, str) else value, place)
+    for template in templates:
+        if template.count("{}") != 1 or template.replace("{}", "").count("{") + template.count("}") != 1:
+            raise KnowledgeError(f"{place} '{template}' must contain {{}} once, where the class name goes")
+    return templates
 
 
 def _parse_class(entry: Any, index: int, where: str) -> ClassKnowledge:
