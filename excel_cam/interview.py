@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from tqdm import tqdm
@@ -93,19 +94,42 @@ class Interview:
 
     def _ask_all(self, prompts: dict[str, str], number: int) -> dict[str, str]:
         """The answers to one round's prompts by class, in the order of `prompts`."""
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="ask")
+        waiting: SimpleQueue[str] = SimpleQueue()
+        outcomes: SimpleQueue[tuple[str, str | Exception]] = SimpleQueue()
+        for name in prompts:
+            waiting.put(name)
+
+        def work() -> None:
+            with contextlib.suppress(Empty):
+                while not self.model.is_stopped:
+                    name = waiting.get_nowait()
+                    try:
+                        outcomes.put((name, self._ask_once(name, prompts[name], number)))
+                    except Exception as error:  # raised again by the thread that waits for it
+                        outcomes.put((name, error))
+
+        # Daemons: a second Ctrl-C leaves at once, without waiting for what is on its way.
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.concurrency, len(prompts)))]
+        for thread in threads:
+            thread.start()
+        answers: dict[str, str] = {}
         try:
-            futures = {pool.submit(self._ask_once, name, prompts[name], number): name for name in prompts}
             with tqdm(total=len(prompts), unit="class", disable=True if self.quiet else None) as bar:
-                for future in as_completed(futures):
-                    future.result()
+                while len(answers) < len(prompts):
+                    name, outcome = outcomes.get()
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    answers[name] = outcome
                     bar.update()
-            return {name: future.result() for future, name in futures.items()}
         except BaseException:
             self.model.stop()  # those that wait give up; answers on their way are still taken and saved
+            if any(thread.is_alive() for thread in threads):
+                self.report("waiting for the answers on their way, to save them; Ctrl-C leaves at once")
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for thread in threads:
+                thread.join()
+        return {name: answers[name] for name in prompts}
 
     def _ask_once(self, name: str, prompt: str, number: int) -> str:
         """One answer, from the journal where it has been asked for before."""

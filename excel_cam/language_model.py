@@ -84,6 +84,11 @@ class LanguageModel:
         """Let waiting threads give up at once."""
         self._stopped.set()
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more questions are to be asked."""
+        return self._stopped.is_set()
+
     def redact(self, text: str) -> str:
         """`text` without the key."""
         return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text

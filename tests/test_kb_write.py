@@ -322,6 +322,35 @@ def test_a_killed_run_loses_no_answer(tmp_path: Path, write: Write) -> None:
     assert server.asked() == {**dict.fromkeys(CLASSES, 1), "life jacket": 2}
 
 
+def test_an_interrupted_run_saves_the_answers_on_their_way(tmp_path: Path, write: Write) -> None:
+    hold = threading.Event()
+
+    def behave(question: Question) -> Reply:
+        if question.name == "coral":
+            hold.wait(20)
+        return well_behaved(question)
+
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    with chat_server(behave) as server:
+        command = [sys.executable, "-m", "excel_cam", "kb", "write", "--classes", "classes.txt", "--out", "my.json",
+                   "--llm-url", server.url, "--llm-model", "m", "--concurrency", "1", "--timeout", "30"]  # fmt: skip
+        process = subprocess.Popen(command, cwd=tmp_path, env=os.environ, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 30
+        while len(server.questions) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("waiting for the answers on their way" in line for line in lines)
+        hold.set()
+        assert any("the same command goes on from here" in line for line in lines)
+        assert process.wait(20) == 130
+        process.stderr.close()
+        assert [entry["class"] for entry in journal(tmp_path)] == ["forklift", "coral"]
+        assert write(server).exit_code == 0
+    assert server.asked() == dict.fromkeys(CLASSES, 1)
+
+
 def test_a_key_in_an_answer_is_taken_out(tmp_path: Path, write: Write) -> None:
     def behave(question: Question) -> Reply:
         sentences = [f"a blue label that reads {KEY} on steel", *good_sentences(question.name, 19)]
