@@ -141,11 +141,14 @@ def evaluate(
     from excel_cam.files import json_line
     from excel_cam.knowledge import class_limit
     from excel_cam.lists import read_class_list, read_names
+    from excel_cam.records import are_without_background
 
     if (dataset is None) == (classes is None):
         raise click.UsageError("give the class names with either --dataset or --classes")
     if no_background and ignore_as == "background":
         raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
+    if not no_background and are_without_background(labels):
+        raise click.UsageError(f"{labels} holds labels without a background class; add --no-background")
     class_names = VOC_CLASSES if classes is None else read_class_list(classes, class_limit(not no_background))[0]
     names = None if names_from is None else read_names(names_from)
     ignore_as = ignore_as or ("skip" if no_background else "background")

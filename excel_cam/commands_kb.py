@@ -103,7 +103,14 @@ def kb_check(ctx: click.Context, /, knowledge: str, **_: Any) -> None:
     embedding is nearer to another class than to their own are warned of.
     """
     from excel_cam.knowledge import find_knowledge
-    from excel_cam.knowledge_check import TokenLimit, check_embeddings, check_knowledge, clip_token_limit, report_lines
+    from excel_cam.knowledge_check import (
+        TokenLimit,
+        all_fit,
+        check_embeddings,
+        check_knowledge,
+        clip_token_limit,
+        report_lines,
+    )
 
     base = find_knowledge(knowledge)
     asked = (ctx.get_parameter_source(name) for name in ("model", "pretrained", "weights"))
@@ -114,8 +121,7 @@ def kb_check(ctx: click.Context, /, knowledge: str, **_: Any) -> None:
         model = load_model(chosen_model(ctx))
     tokens = clip_token_limit() if model is None else TokenLimit(model.count_tokens, model.context_length)
     findings = check_knowledge(base, tokens)
-    too_long = any("tokens" in finding.problem for finding in findings)
-    if model is not None and base.sentence_count and not too_long:
+    if model is not None and base.sentence_count and all_fit(base, tokens):
         from excel_cam.text_bank import prompt_rows, sentence_rows
 
         prompts = prompt_rows(base, model)[: len(base.classes)]

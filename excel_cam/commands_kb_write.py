@@ -142,7 +142,8 @@ def _finish(p: dict[str, Any], selection: Selection, at_least: int, origin: dict
     advice = "raise --rounds to ask more often"
     if p["answers"] is not None:
         advice = (
-            f"`excel-cam kb prompts --classes {p['classes']} --answers {p['answers']}` prints prompts for them, "
+            f"`excel-cam kb prompts --classes {p['classes']} --answers {p['answers']} --sentences {p['sentences']}` "
+            f"prints prompts for them, "
             f"put the answers into {p['answers']} as well"
         )
     check_complete(selection, at_least, advice)
@@ -156,11 +157,13 @@ def _empty(
     no_background: bool = False,
 ) -> KnowledgeBase:  # fmt: skip
     """A knowledge base for a class list, as asked for, without sentences."""
-    from excel_cam.knowledge import class_limit, empty_knowledge
+    from excel_cam.knowledge import class_limit, empty_knowledge, shipped_names
     from excel_cam.lists import read_class_list
 
     class_names, prompt_names = read_class_list(classes, class_limit(has_background=not no_background))
     words = None if background is None else [word.strip() for word in background.split(",") if word.strip()]
+    # The paper's number of attributes goes with the names of its data sets, so another list shall not bear them.
+    name = f"{name}-own" if name in shipped_names() else name
     return empty_knowledge(name, class_names, prompt_names, templates, words, not no_background)
 
 

@@ -64,7 +64,10 @@ def check_knowledge(knowledge: KnowledgeBase, tokens: TokenLimit) -> list[Findin
 
     Of two sentences that are nearly the same the later one is reported, so that leaving out what has errors keeps one.
     """
-    findings = [*_check_counts(knowledge), *_near_duplicates(knowledge.classes), *_named_classes(knowledge.classes)]
+    findings = [
+        *_check_counts(knowledge), *_check_prompts(knowledge, tokens), *_near_duplicates(knowledge.classes),
+        *_named_classes(knowledge.classes),
+    ]  # fmt: skip
     for entry in knowledge.classes:
         texts = [entry.sentence_texts(template) for template in knowledge.templates]
         for index, sentence in enumerate(entry.sentences):
@@ -88,10 +91,23 @@ def _check_counts(knowledge: KnowledgeBase) -> Iterator[Finding]:
             yield Finding("warning", entry.name, None, problem, "add some, or the attributes lean to other classes")
 
 
+def _check_prompts(knowledge: KnowledgeBase, tokens: TokenLimit) -> Iterator[Finding]:
+    for entry in knowledge.classes:
+        prompts = [template.format(entry.prompt) for template in knowledge.templates]
+        for level, problem, mend in _check_length(prompts, tokens):
+            yield Finding(level, entry.name, None, f"its prompt: {problem}", mend)
+
+
+def all_fit(knowledge: KnowledgeBase, tokens: TokenLimit) -> bool:
+    """Whether the model reads every sentence whole."""
+    texts = (text for entry in knowledge.classes for t in knowledge.templates for text in entry.sentence_texts(t))
+    return all(tokens.count(text) <= tokens.most for text in texts)
+
+
 def _check_length(texts: Sequence[str], tokens: TokenLimit) -> Iterator[_Found]:
     longest = max(tokens.count(text) for text in texts)
     if longest > tokens.most:
-        problem = f"{longest} tokens with its prompt, the model reads {tokens.most}"
+        problem = f"{longest} tokens in all, the model reads {tokens.most}"
         yield "error", problem, f"shorten it by {longest - tokens.most} tokens or more"
 
 
@@ -136,14 +152,14 @@ def _number_forms(name: str) -> set[str]:
 def _named_classes(classes: Sequence[ClassKnowledge]) -> Iterator[Finding]:
     """Sentences that name a class other than their own, whole words only, longer names before those within them."""
     plain = {" ".join(_words(entry.name)): entry.name for entry in classes}
-    forms = {form: name for words, name in plain.items() if _is_telling(words) for form in _number_forms(words)}
+    forms = {form: words for words in plain if _is_telling(words) for form in _number_forms(words)}
     # "(?!)" never matches: for class lists of nothing but letters and stop words.
     pattern = re.compile(rf"\b({'|'.join(sorted(map(re.escape, forms), key=len, reverse=True)) or '(?!)'})\b")
     for entry in classes:
         for index, sentence in enumerate(entry.sentences, start=1):
             named = {forms[match] for match in pattern.findall(" ".join(_words(sentence)))}
-            for name in sorted(named - {entry.name}):
-                doubtful = name.lower() in COLOUR_NAMES
+            for words in sorted(named - {" ".join(_words(entry.name))}):
+                name, doubtful = plain[words], words in COLOUR_NAMES
                 yield Finding(
                     "warning" if doubtful else "error", entry.name, index, f"names the class '{name}'",
                     "reword it, unless the colour is meant" if doubtful else "describe it without that word",

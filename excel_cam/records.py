@@ -47,6 +47,16 @@ def read_run(out: Path) -> dict[str, Any] | None:
     return record
 
 
+def are_without_background(labels: Path) -> bool:
+    """Whether the run record beside labels, if there is a readable one, says that label 0 is a class."""
+    try:
+        record = read_run(labels)
+    except OutputError:
+        return False
+    knowledge = record.get("knowledge") if record else None
+    return isinstance(knowledge, dict) and knowledge.get("background_class") is False
+
+
 def write_run(out: Path, record: dict[str, Any]) -> None:
     """Write the run record, whole; raises `OutputError`."""
     write_atomically(out / RUN_FILE, json_bytes(record))

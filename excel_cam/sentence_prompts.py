@@ -135,16 +135,21 @@ def read_answers(path: Path, class_names: Sequence[str]) -> dict[str, list[str]]
     return answers
 
 
+def _folded(name: str) -> str:
+    """A class name as chats may change it: case, spaces, and how accents are composed."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
 def _read_entry(entry: Any, class_names: Sequence[str], where: str) -> tuple[str, list[str]]:
     if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
         raise DataError(
             f'{where}: expected {{"class": ..., "sentences": [...]}}, found {quoted(entry)}; put the class in'
         )
-    by_folded = {name.casefold(): name for name in class_names}
-    written = " ".join(entry["class"].split())
-    name = written if written in class_names else by_folded.get(written.casefold())
+    by_folded = {_folded(name): name for name in class_names}
+    written = entry["class"]
+    name = written if written in class_names else by_folded.get(_folded(written))
     if name is None:
-        near = difflib.get_close_matches(written.casefold(), by_folded, n=3)
+        near = difflib.get_close_matches(_folded(written), by_folded, n=3)
         hint = f"nearest: {', '.join(by_folded[folded] for folded in near)}" if near else "see the class list"
         raise DataError(f"{where}: {quoted(written)} is not one of the {len(class_names)} classes ({hint})")
     if isinstance(entry.get("answer"), str):

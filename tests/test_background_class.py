@@ -135,6 +135,9 @@ def test_generate_and_evaluate_without_background(
     scores = json.loads(excel_cam(*arguments, "--no-background", "--json").stdout)
     assert [entry["name"] for entry in scores["classes"]] == list(STUFF)
     assert (scores["mean_iou"], scores["ignore_as"], len(scores["confusion"])) == (1, "skip", 3)
+    result = excel_cam(*arguments)
+    assert result.exit_code == 2
+    assert "labels without a background class; add --no-background" in result.stderr
     result = excel_cam(*arguments, "--no-background", "--ignore-as", "background")
     assert result.exit_code == 2
     assert "--no-background leaves no class for a predicted 255" in result.stderr

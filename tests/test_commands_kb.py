@@ -175,6 +175,16 @@ def test_what_is_missing_by_hand_is_prompted_for(tmp_path: Path, excel_cam: Run,
     assert read_knowledge(tmp_path / "my.json").classes[4].sentences == tuple(good_sentences("crane", 20))
 
 
+def test_a_written_base_does_not_bear_the_name_of_a_shipped_one(
+    tmp_path: Path, excel_cam: Run, classes: Path, model_arguments: list[str]
+) -> None:
+    out = tmp_path / "voc.json"  # 112 attributes are the paper's for voc, of 400 sentences and not of 100
+    excel_cam("kb", "write", "--classes", classes, "--answers", answers_file(tmp_path), "--out", out)
+    result = excel_cam("kb", "build", "--kb", out, *model_arguments)
+    assert result.exit_code == 0, result.output
+    assert "28 attributes" in result.stderr
+
+
 def test_options_of_a_language_model_are_refused_with_answers(tmp_path: Path, excel_cam: Run, classes: Path) -> None:
     result = excel_cam(
         "kb", "write", "--classes", classes, "--answers", answers_file(tmp_path), "--out", tmp_path / "my.json",

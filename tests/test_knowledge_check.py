@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def found(base: KnowledgeBase) -> list[tuple[str, str, int | None, str]]:
 @pytest.mark.parametrize(
     ("sentence", "level", "problem"),
     [
-        ("silver " * 29, "error", "31 tokens with its prompt, the model reads 30"),
+        ("silver " * 29, "error", "31 tokens in all, the model reads 30"),
         ("it's striped in red \u00e2\u20ac\u2122 white", "error", "damaged characters, as from a wrong encoding"),
         ("it is striped in red \ufffd white", "error", "damaged characters, as from a wrong encoding"),
         ("у него длинная красная стрела", "warning", "not in English, which is what CLIP's text side reads"),
@@ -74,6 +75,8 @@ def test_longer_names_come_before_the_names_within_them() -> None:
 
 
 def test_class_names_of_letters_and_signs_are_not_looked_for() -> None:
+    twins = base_of(Crane=["the crane has steel rails"], crane=["its boom is thin"])
+    assert found(twins) == []
     assert found(base_of(a=["a red shell of steel"], **{"+": ["s and es are white letters"]})) == []
 
 
@@ -111,7 +114,13 @@ def test_tokens_are_those_of_the_longest_template() -> None:
     short = base_of(crane=[sentence])
     assert found(short) == []
     longer = base_of(("a {}.", "a photo of a big {}."), crane=[sentence])
-    assert found(longer) == [("error", "crane", 1, "33 tokens with its prompt, the model reads 30")]
+    assert found(longer) == [("error", "crane", 1, "33 tokens in all, the model reads 30")]
+
+
+def test_a_prompt_that_is_too_long_is_found() -> None:
+    base = base_of(crane=[FINE])
+    long_prompt = replace(base, classes=(replace(base.classes[0], prompt="big " * 29 + "crane"),))
+    assert found(long_prompt) == [("error", "crane", None, "its prompt: 31 tokens in all, the model reads 30")]
 
 
 def test_clip_counts_its_two_special_tokens() -> None:

@@ -73,6 +73,18 @@ def test_sentences_that_came_whole_survive_a_cut(sentences: list[str], data: st.
     assert len(survivors) >= answer[:cut].count('", "') - 1
 
 
+def test_class_names_are_known_in_other_spellings(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    entries = [{"class": name, "sentences": ["red."]} for name in ("CAFE\u0301", "Tea pot", "crane", "Crane")]
+    path.write_text("\n".join(map(json.dumps, entries)))
+    assert list(read_answers(path, ["caf\u00e9", "tea  pot", "Crane", "crane"])) == [
+        "caf\u00e9",
+        "tea  pot",
+        "crane",
+        "Crane",
+    ]
+
+
 def test_pasted_answers_are_joined_by_class(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(
