@@ -18,7 +18,7 @@ from excel_cam.sentence_prompts import SCHEMA
 KEY_VARIABLES = ("EXCEL_CAM_LLM_KEY", "OPENAI_API_KEY")
 LONGEST_WAIT = 600.0  # seconds; a server that wants more is left for a later run
 LONGEST_BACKOFF = 60.0  # seconds between tries when the server names no time
-SHORTEST_SECRET = 4  # characters; shorter keys are placeholders that local servers want
+SHORTEST_SECRET = 8  # characters; shorter keys are placeholders for local servers ("none", "ollama"), and words
 _MESSAGE_LENGTH = 200
 
 

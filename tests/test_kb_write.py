@@ -363,6 +363,18 @@ def test_a_key_in_an_answer_is_taken_out(tmp_path: Path, write: Write) -> None:
     assert "[key]" in read_knowledge(tmp_path / "my.json").classes[1].sentences[0]
 
 
+def test_a_placeholder_for_a_key_is_left_in_sentences(
+    tmp_path: Path, excel_cam: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXCEL_CAM_LLM_KEY", "bolt")
+    (tmp_path / "classes.txt").write_text("kayak")
+    out = tmp_path / "my.json"
+    with chat_server(well_behaved) as server:
+        excel_cam("kb", "write", "--classes", tmp_path / "classes.txt", "--out", out, "--llm-url", server.url,
+                  "--llm-model", "m")  # fmt: skip
+    assert read_knowledge(out).classes[0].sentences == tuple(good_sentences("kayak", 20))
+
+
 def test_a_list_of_two_hundred_classes(tmp_path: Path, write: Write) -> None:
     names = [f"thing{number}" for number in range(200)]
     (tmp_path / "classes.txt").write_text("\n".join(names))
