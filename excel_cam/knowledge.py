@@ -23,7 +23,7 @@ from excel_cam.classes import MAX_CLASSES
 from excel_cam.errors import KnowledgeError
 from excel_cam.files import first_lines
 
-SHIPPED = ("voc",)
+SHIPPED = ("voc", "coco")
 _TOP_KEYS = {"dataset", "template", "classes", "background", "provenance"}
 _CLASS_KEYS = {"name", "prompt", "sentences"}
 
