@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from excel_cam import __version__
+from excel_cam.classes import DATASET_CLASSES
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
@@ -25,7 +26,7 @@ from excel_cam.options import (
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # as a program ends that a closed pipe stops: 128 + SIGPIPE
-SPLITS = ("train", "train_aug", "val", "trainval")
+SPLITS = ("train", "train_aug", "val", "trainval", "train2014", "val2014", "train2017", "val2017")
 
 
 class OneLineErrors(click.Group):
@@ -64,12 +65,13 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--dataset", type=click.Choice(["voc", "folder"]), required=True, help="What to label.")
-@click.option("--root", type=FOLDER, help="The data set's folder; for voc it is looked for when left out.")
-@click.option("--split", type=click.Choice(SPLITS), default="train_aug", show_default=True, help="Split of voc.")
-@click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy.")
+@click.option("--dataset", type=click.Choice(["voc", "coco", "folder"]), required=True, help="What to label.")
+@click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
+@click.option("--split", type=click.Choice(SPLITS), show_default="train_aug for voc, train2014 for coco",
+              help="Split of voc (the first four) or coco.")  # fmt: skip
+@click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
-@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc it comes with the package.")
+@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc and coco it comes with the package.")
 @click.option("--list", "names_from", metavar="FILE", help="Label only the names in this file; - is standard input.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the labels; made if it is not there.")
 @click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
@@ -88,6 +90,7 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
 
     \b
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
+        excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
 
     Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore. The same command goes
@@ -118,7 +121,7 @@ def _stop(*_: object) -> None:
 @cli.command()
 @click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
 @click.option("--truth", type=FOLDER, required=True, help="Folder of ground-truth PNGs of the same names.")
-@click.option("--dataset", type=click.Choice(["voc"]), help="Class names by data set.")
+@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file, one per line.")
 @click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
 @click.option("--ignore-as", type=click.Choice(["background", "skip"]), default="background", show_default=True,
@@ -133,14 +136,13 @@ def evaluate(
     \b
         excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
     """
-    from excel_cam.classes import VOC_CLASSES
     from excel_cam.evaluate import evaluate_labels, format_evaluation
     from excel_cam.files import json_line
     from excel_cam.lists import read_class_list, read_names
 
     if (dataset is None) == (classes is None):
         raise click.UsageError("give the class names with either --dataset or --classes")
-    class_names = VOC_CLASSES if classes is None else read_class_list(classes)[0]
+    class_names = DATASET_CLASSES[dataset] if dataset is not None else read_class_list(cast(Path, classes))[0]
     names = None if names_from is None else read_names(names_from)
     evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as)
     click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
@@ -152,7 +154,8 @@ def kb() -> None:
 
 
 @kb.command("build")
-@click.option("--dataset", type=click.Choice(["voc"]), default="voc", show_default=True, help="A shipped one.")
+@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), default="voc", show_default=True,
+              help="A shipped one.")  # fmt: skip
 @click.option("--kb", "knowledge", type=FILE, help="A knowledge base file instead.")
 @click.option("--bank", type=FILE, help="Also write names, plain, bank and text rows to this .npz file.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
