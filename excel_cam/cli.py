@@ -12,6 +12,7 @@ import click
 
 from excel_cam import __version__
 from excel_cam.classes import DATASET_CLASSES
+from excel_cam.commands_tags import tags
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
@@ -146,6 +147,9 @@ def evaluate(
     names = None if names_from is None else read_names(names_from)
     evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as)
     click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
+
+
+cli.add_command(tags)
 
 
 @cli.group()

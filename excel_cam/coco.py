@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.class_lookup import Tags, coco_number
 from excel_cam.classes import COCO_CLASSES
-from excel_cam.coco_json import instances_tags, read_image_list, read_instances
+from excel_cam.coco_json import Instances, instances_tags, read_image_list, read_instances
 from excel_cam.datasets import DataSet, Sample, checked_names, require_tags
 from excel_cam.errors import DataError, UsageError
 from excel_cam.image_folder import scan_images
@@ -48,6 +49,16 @@ def find_coco_root(root: Path | None, environ: Mapping[str, str]) -> tuple[Path,
     )
 
 
+@dataclass(frozen=True)
+class _Split:
+    """The images of a split and the tags read for them."""
+
+    files: dict[str, Path]  # name of an image -> its file
+    listed_in: Path
+    tags: Tags
+    notes: tuple[str, ...]
+
+
 def open_coco(root: Path, split: str, tags_file: Path | None, names: Sequence[str] | None) -> DataSet:
     """The images of a COCO split, or those of `names` in their order.
 
@@ -60,35 +71,42 @@ def open_coco(root: Path, split: str, tags_file: Path | None, names: Sequence[st
         raise UsageError(f"unknown split {quoted(split)} of COCO; choose one of {', '.join(COCO_SPLITS)}")
     folder = _image_folder(root, split)
     annotations = root / "annotations" / f"instances_{split}.json"
-    notes = []
-    tags: Tags = {}
-    if tags_file is None:
-        if not annotations.is_file():
-            raise DataError(f"{annotations}: no such file; fetch COCO's annotations, or give the tags with --tags")
-        instances = read_instances(annotations)
-        tags = instances_tags(instances, COCO_CLASSES)
-        if instances.stray_images:
-            notes.append(f"{instances.stray_images:,} images with annotations are not listed; they are left out")
-    elif annotations.is_file():
-        instances = read_image_list(annotations)
-    files, list_source = (
-        ({name: folder / instances.file_names[image] for name, image in instances.names.items()}, annotations)
-        if annotations.is_file()
-        else (_scanned(folder), folder)
-    )
+    found = _annotated(folder, annotations) if tags_file is None else _tagged(folder, annotations, tags_file)
+    chosen = list(found.files) if names is None else _chosen_names(names, found)
     tags_source = str(tags_file or annotations)
-    if tags_file is not None:
-        tags = match_coco_names(read_tags(tags_file, COCO_CLASSES), files, tags_source)
-    chosen = list(files) if names is None else _chosen_names(names, files, str(list_source))
-    require_tags(chosen, tags, tags_source, "")
+    require_tags(chosen, found.tags, tags_source, "choose another --split, " if names is None else "")
+    notes = list(found.notes)
     if names is None:
-        notes.insert(0, f"images: {len(chosen):,} of split {split}, from {list_source}")
-    untagged = sum(not tags[name] for name in chosen)
-    without = f" ({untagged:,} images without any become all background)" if untagged else ""
+        notes.append(f"images: {len(chosen):,} of split {split}, from {found.listed_in}")
+    untagged = sum(not found.tags[name] for name in chosen)
+    without = f"; {untagged:,} images have none and become all background" if untagged else ""
     notes.append(f"tags: {tags_source}{without}")
-    samples = tuple(Sample(name, files[name], tags[name]) for name in chosen)
+    samples = tuple(Sample(name, found.files[name], found.tags[name]) for name in chosen)
     chosen_split = split if names is None else None
     return DataSet("coco", root, COCO_CLASSES, COCO_CLASSES, samples, tags_source, tuple(notes), chosen_split)
+
+
+def _annotated(folder: Path, annotations: Path) -> _Split:
+    """A split as its instances JSON has it."""
+    if not annotations.is_file():
+        raise DataError(f"{annotations}: no such file; fetch COCO's annotations, or give the tags with --tags")
+    instances = read_instances(annotations)
+    stray = instances.stray_images
+    notes = (f"{stray:,} images with annotations are not listed; they are left out",) if stray else ()
+    return _Split(_files(instances, folder), annotations, instances_tags(instances, COCO_CLASSES), notes)
+
+
+def _tagged(folder: Path, annotations: Path, tags_file: Path) -> _Split:
+    """A split with the user's own tags; its images from the JSON where there is one, else from the folder."""
+    if annotations.is_file():
+        listed_in, files = annotations, _files(read_image_list(annotations), folder)
+    else:
+        listed_in, files = folder, _scanned(folder)
+    return _Split(files, listed_in, match_coco_names(read_tags(tags_file, COCO_CLASSES), files, str(tags_file)), ())
+
+
+def _files(instances: Instances, folder: Path) -> dict[str, Path]:
+    return {name: folder / instances.file_names[image] for name, image in instances.names.items()}
 
 
 def match_coco_names(tags: Tags, known: Iterable[str], source: str) -> Tags:
@@ -118,11 +136,14 @@ class _Resolver:
         return name if name in self._known or number is None else self._by_number.get(number, name)
 
 
-def _chosen_names(names: Sequence[str], known: Iterable[str], source: str) -> list[str]:
-    resolve = _Resolver(known)
+def _chosen_names(names: Sequence[str], found: _Split) -> list[str]:
+    resolve = _Resolver(found.files)
     chosen = checked_names([resolve.name(name) for name in names])
-    if unknown := [name for name in chosen if name not in resolve._known]:
-        raise DataError(f"--list: {len(unknown):,} names are not in {source}, first {quoted(unknown[0])}; mind --split")
+    if unknown := [name for name in chosen if name not in found.files]:
+        raise DataError(
+            f"--list: {len(unknown):,} names are not in {found.listed_in}, first {quoted(unknown[0])}; take them out, "
+            "or choose their --split"
+        )
     return chosen
 
 

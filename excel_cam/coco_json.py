@@ -138,6 +138,8 @@ def _add_category(instances: Instances, entry: Entry) -> None:
     category, name = _whole_number(record, "id", where), _text(record, "name", where)
     if category in instances.categories:
         raise DataError(f"{where}: category id {category} is listed twice; keep one of them")
+    if name in instances.categories.values():
+        raise DataError(f"{where}: category {quoted(name)} is listed twice; keep one of them")
     instances.categories[category] = name
 
 
