@@ -59,6 +59,12 @@ class _Split:
     notes: tuple[str, ...]
 
 
+def default_split(root: Path) -> str:
+    """The split to take where none is asked for: train2014, or the only one whose images are there."""
+    there = _splits_present(root)
+    return there[0] if len(there) == 1 else COCO_DEFAULT_SPLIT
+
+
 def open_coco(root: Path, split: str, tags_file: Path | None, names: Sequence[str] | None) -> DataSet:
     """The images of a COCO split, or those of `names` in their order.
 

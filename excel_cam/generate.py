@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import excel_cam
-from excel_cam.coco import COCO_DEFAULT_SPLIT, find_coco_root, open_coco
+from excel_cam.coco import default_split, find_coco_root, open_coco
 from excel_cam.datasets import VOC_DEFAULT_SPLIT, DataSet, find_voc_root, open_folder, open_voc
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files import first_lines, hash_file, hash_json
@@ -227,7 +227,7 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
         return open_voc(root, source.split or VOC_DEFAULT_SPLIT, source.tags, names), found
     if source.dataset == "coco":
         root, found = find_coco_root(source.root, os.environ)
-        return open_coco(root, source.split or COCO_DEFAULT_SPLIT, source.tags, names), found
+        return open_coco(root, source.split or default_split(root), source.tags, names), found
     needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
     if absent := [option for option, value in needed.items() if value is None]:
         raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
