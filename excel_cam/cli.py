@@ -69,7 +69,7 @@ def cli() -> None:
 @click.option("--dataset", type=click.Choice(["voc", "coco", "folder"]), required=True, help="What to label.")
 @click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
 @click.option("--split", type=click.Choice(SPLITS), show_default="train_aug for voc, train2014 for coco",
-              help="Split of voc (the first four) or coco; of coco the only one there where train2014 is not.")  # fmt: skip
+              help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
 @click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc and coco it comes with the package.")

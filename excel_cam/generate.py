@@ -221,6 +221,12 @@ class Generation:
 
 def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     """Open the data set asked for, and say how its root was found; raises `UsageError` or `DataError`."""
+    if source.dataset != "folder" and source.classes is not None:
+        raise UsageError(
+            f"--classes: the classes of {source.dataset} are fixed; other classes go with --dataset folder"
+        )
+    if source.dataset == "folder" and source.split is not None:
+        raise UsageError("--split: a folder has no splits; narrow it with --list")
     names = read_names(source.names_from) if source.names_from is not None else None
     if source.dataset == "voc":
         root, found = find_voc_root(source.root, os.environ)

@@ -32,9 +32,10 @@ class Entry(NamedTuple):
 
     def where(self, path: Path) -> str:
         """File, line and place of the entry, for the beginning of a message."""
-        place = f"entry {self.number:,}" if self.number is not None else ""
-        named = f"{quoted(self.key)} {place}".strip() if self.key else place
-        return f"{path}:{self.line}: {named}"
+        words = [quoted(self.key)] if self.key else []
+        if self.number is not None:
+            words.append(f"entry {self.number:,}")
+        return ": ".join([f"{path}:{self.line}", *([" ".join(words)] if words else [])])
 
     def parse(self, path: Path) -> Any:
         """The entry's value; DataError, naming file, line and byte, when it is not JSON."""

@@ -69,11 +69,8 @@ def _tags_of_folder(folder: Path, class_names: Sequence[str], names: Sequence[st
             f"{folder}: neither annotations (.xml) nor masks (.png) in this folder; give VOC's Annotations or "
             "SegmentationClass, or a file of tags"
         )
-    return {name: _classes_of_mask(mask_path(folder, name), class_names) for name in masks if _asked(name, names)}
-
-
-def _asked(name: str, names: Sequence[str] | None) -> bool:
-    return names is None or name in names
+    asked = masks if names is None else sorted({*masks} & {*names})
+    return {name: _classes_of_mask(mask_path(folder, name), class_names) for name in asked}
 
 
 def _classes_of_mask(path: Path, class_names: Sequence[str]) -> tuple[int, ...]:

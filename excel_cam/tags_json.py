@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from excel_cam.class_lookup import ClassLookup, Tags, name_of_number
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES
 from excel_cam.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.errors import DataError
-from excel_cam.json_stream import read_entries
+from excel_cam.json_stream import Entry, read_entries
 from excel_cam.lists import check_name, quoted, read_text
 
 _COCO_INDICES = {category: index for index, category in enumerate(COCO_CATEGORY_IDS)}
@@ -20,22 +21,31 @@ def read_json_tags(path: Path, class_names: Sequence[str]) -> Tags:
     """Tags of a `.json` file: `{"name": ["cat"]}`, an array of records, or an instances JSON of COCO."""
     if is_instances(path):
         return instances_tags(read_instances(path), class_names)
-    lookup = ClassLookup(class_names)
+    entries = read_entries(path, "tags file")
+    first = next(entries, None)
+    if first is None:
+        return {}
+    if not first.key and first.number is not None:
+        return tags_of_records(
+            ((entry.where(path), entry.parse(path)) for entry in chain([first], entries)), class_names
+        )
+    return _tags_by_name(path, chain([first], entries), ClassLookup(class_names))
+
+
+def _tags_by_name(path: Path, entries: Iterable[Entry], lookup: ClassLookup) -> Tags:
     tags: Tags = {}
     lines: dict[str, int] = {}
-    records = []
-    for entry in read_entries(path, "tags file"):
-        if entry.number is not None:
-            records.append((entry.where(path), entry.parse(path)))
-            continue
+    for entry in entries:
         where = entry.where(path)
+        if entry.number is not None:
+            raise DataError(f"{where}: expected a class name or a 0-based index, found an object")
         name = entry.key.removeprefix("./")
         check_name(name, where)
         if name in lines:
             raise DataError(f"{where}: {quoted(name)} is already on line {lines[name]}; keep one of them")
         lines[name] = entry.line
         tags[name] = _classes_of_list(entry.parse(path), lookup, where)
-    return tags_of_records(records, class_names) if records else tags
+    return tags
 
 
 def read_json_lines(path: Path, class_names: Sequence[str]) -> Tags:

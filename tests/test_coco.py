@@ -94,7 +94,9 @@ def test_the_split_is_train2014_or_the_only_one_there(tmp_path: Path, coco: Path
 
 
 def test_a_split_that_is_not_there(coco: Path) -> None:
-    with pytest.raises(DataError, match=r"no images of split val2017; looked for \S+ and \S+; there: train2014; choose"):
+    with pytest.raises(
+        DataError, match=r"no images of split val2017; looked for \S+ and \S+; there: train2014; choose"
+    ):
         open_coco(coco, "val2017", None, None)
     with pytest.raises(UsageError, match="unknown split 'train' of COCO; choose one of train2014, val2014"):
         open_coco(coco, "train", None, None)
@@ -158,10 +160,27 @@ def test_generate_needs_only_the_root(
     assert record["knowledge"]["dataset"] == "coco"
     assert "80 classes), 224 attributes" in result.stderr
     evaluated = excel_cam("evaluate", "--labels", out, "--truth", out, "--dataset", "coco")
-    assert evaluated.exit_code == 0 and "toothbrush" in evaluated.stdout
+    assert evaluated.exit_code == 0
+    assert "toothbrush" in evaluated.stdout
 
 
 def test_a_root_that_is_none_is_a_matter_of_usage(tmp_path: Path, excel_cam: Callable[..., Result]) -> None:
     result = excel_cam("generate", "--dataset", "coco", "--root", tmp_path, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert len(result.stderr.splitlines()) == 1 and str(tmp_path / "COCO") in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert str(tmp_path / "COCO") in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--dataset", "coco", "--classes", "x.txt"), "--classes: the classes of coco are fixed"),
+        (("--dataset", "folder", "--split", "val"), "--split: a folder has no splits"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    tmp_path: Path, excel_cam: Callable[..., Result], arguments: tuple[str, ...], expected: str
+) -> None:
+    result = excel_cam("generate", *arguments, "--root", tmp_path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert expected in result.stderr

@@ -56,7 +56,8 @@ def refusal(folder: Path, content: dict[str, Any] | str) -> str:
     with pytest.raises(DataError) as caught:
         instances_tags(read_instances(path), COCO_CLASSES)
     message = str(caught.value)
-    assert message.startswith(str(path)) and "\n" not in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
     return message
 
 
@@ -122,7 +123,7 @@ def test_other_categories_are_matched_by_name_with_other_classes(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "content, expected",
+    ("content", "expected"),
     [
         (changed("images", 1, id=9), "'images' entry 2: image id 9 is listed twice"),
         (changed("images", 1, id="9"), "'images' entry 2: expected a whole number as 'id', found '9'"),

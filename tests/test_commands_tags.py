@@ -89,7 +89,8 @@ def test_coco_is_known_by_its_categories(excel_cam: Run, instances: Path, tmp_pa
     instances.write_text(json.dumps(sections))
     excel_cam("tags", "--from", instances, "--out", tmp_path / "t.npy")
     row = np.load(tmp_path / "t.npy", allow_pickle=True).item()["a"]
-    assert len(row) == 80 and [COCO_CLASSES[i] for i in np.flatnonzero(row)] == ["traffic light", "handbag"]
+    assert len(row) == 80
+    assert [COCO_CLASSES[i] for i in np.flatnonzero(row)] == ["traffic light", "handbag"]
 
 
 def test_a_list_narrows_in_its_order(excel_cam: Run, masks: Path, annotations: Path, tmp_path: Path) -> None:
@@ -100,7 +101,8 @@ def test_a_list_narrows_in_its_order(excel_cam: Run, masks: Path, annotations: P
         assert (tmp_path / "t.csv").read_text() == "name,classes\n2007_000039,tvmonitor\n"
     arguments = ("--from", masks, "--dataset", "voc", "--list", "-", "--out", tmp_path / "u.csv")
     result = excel_cam("tags", *arguments, input="2007_000042\n2007_000099\n")
-    assert "--list: 1 names are not in" in refused(result, 1) and "first '2007_000099'" in result.stderr
+    assert "--list: 1 names are not in" in refused(result, 1)
+    assert "first '2007_000099'" in result.stderr
 
 
 def test_a_list_of_numbers_finds_the_names_of_coco(excel_cam: Run, tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_file_that_is_there_is_kept_unless_told(excel_cam: Run, instances: Pat
 
 
 @pytest.mark.parametrize(
-    "arguments, exit_code, expected",
+    ("arguments", "exit_code", "expected"),
     [
         (("--from", "t.csv", "--out", "u.json"), 2, "t.csv: which classes? give --dataset or --classes"),
         (("--from", "t.json", "--out", "u.json"), 2, "t.json: which classes?"),

@@ -15,7 +15,11 @@ from excel_cam.errors import DataError
 from excel_cam.json_stream import read_entries
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, width=32) | st.text(max_size=6),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.floats(allow_nan=False, width=32)
+    | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=12,
 )
@@ -69,7 +73,7 @@ def test_a_byte_order_mark_and_white_space_are_passed_over(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "content, expected",
+    ("content", "expected"),
     [
         ("", ":1: damaged JSON at byte 0: expected a JSON object or array, found the end"),
         ("7", ":1: damaged JSON at byte 0: expected a JSON object or array, found '7'"),
@@ -92,12 +96,13 @@ def test_damage_is_told_with_line_and_byte(tmp_path: Path, content: str | bytes,
     path = written(tmp_path, content)
     with pytest.raises(DataError) as caught:
         list(read_entries(path, "file"))
-    assert str(caught.value).startswith(f"{path}:") and expected in str(caught.value)
+    assert str(caught.value).startswith(f"{path}:")
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "content, expected",
+    ("content", "expected"),
     [
         ('{"a": [{"b": 1}, {"b" 2}]}', ":1: 'a' entry 2 (byte 17): not JSON: Expecting ':' delimiter"),
         ('[1,\nnul]', ":2: entry 2 (byte 4): not JSON: Expecting value"),

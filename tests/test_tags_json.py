@@ -29,7 +29,8 @@ def refusal(path: Path, class_names: tuple[str, ...] = CLASSES) -> str:
     with pytest.raises(DataError) as caught:
         read_tags(path, class_names)
     message = str(caught.value)
-    assert message.startswith(str(path)) and "\n" not in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
     return message.removeprefix(str(path))
 
 
@@ -91,12 +92,14 @@ def test_an_index_is_an_index_only_where_no_class_has_that_name(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name, content, expected",
+    ("name", "content", "expected"),
     [
-        ("t.json", '{\n"a": ["cat"],\n"b": ["hrose"]}', ":3: 'b': 'hrose' is not one of the 3 classes (nearest: Horse)"),
+        ("t.json", '{\n"a": ["cat"],\n"b": ["hrose"]}', ":3: 'b': 'hrose' is not one of the 3 classes (nearest: Horse"),
         ("t.json", '{"a": "cat"}', ":1: 'a': expected a list of classes such as [\"cat\"], found 'cat'"),
         ("t.json", {"a": {"classes": ["cat"]}}, ":1: 'a': expected a list of classes"),
-        ("t.json", {"a": [{"name": "cat"}]}, ":1: 'a' entry 1: expected a record with 'name' and 'classes'"),
+        ("t.json", {"a": [{"name": "cat"}]}, ":1: 'a' entry 1: expected a class name or a 0-based index, found an"),
+        ("t.json", {"b": ["cat"], "a": [{"name": "x", "classes": []}]}, ":1: 'a' entry 1: expected a class name or a"),
+        ("t.json", '{\n"\\x": []}', ":2 (byte 2): not JSON: Invalid"),
         ("t.json", {"a": [0, 1, 0]}, ":1: 'a': a row of 0 and 1, one per class; list the classes themselves"),
         ("t.json", {"a": [1.5]}, ":1: 'a': expected a class name or a 0-based index, found 1.5"),
         ("t.json", {"a": [True]}, ":1: 'a': expected a class name or a 0-based index, found True"),
@@ -108,8 +111,8 @@ def test_an_index_is_an_index_only_where_no_class_has_that_name(tmp_path: Path) 
         ("t.json", "name,classes", ":1: damaged JSON at byte 0: expected a JSON object or array, found 'n'"),
         ("t.json", '[\n{"name": "a", "classes": []},\n{"name": "a", "classes": []}]', ":3: entry 2: 'a' is already at"),
         ("t.json", ["a"], ":1: entry 1: expected a record with 'name' and 'classes', found 'a'"),
-        ("t.jsonl", '{"name": "a", "classes": []}\n\n{"name": 3, "classes": []}', ":3: expected a text as 'name', found"),
-        ("t.jsonl", '{"name": "a"}', ":1: expected a record with 'name' and 'classes', or 'image_id' and 'category_id'"),
+        ("t.jsonl", '{"name": "a", "classes": []}\n\n{"name": 3, "classes": []}', ":3: expected a text as 'name'"),
+        ("t.jsonl", '{"name": "a"}', ":1: expected a record with 'name' and 'classes', or 'image_id' and"),
         ("t.jsonl", '{"name": "a", "classes": []}\n{"name": "a"', ":2: not a line of JSON: "),
         ("t.jsonl", "[" * 100_000, ":1: not a line of JSON: maximum recursion depth exceeded"),
         ("t.jsonl", '{"name": "a", "classes": "cat"}', ":1: expected a list of classes"),
@@ -137,5 +140,7 @@ def test_a_file_that_announces_more_rows_than_it_has(tmp_path: Path) -> None:
 
 
 def test_arrays_within_records_are_lists(tmp_path: Path) -> None:
-    records = np.array([{"name": "a", "classes": np.array([0, 2])}, {"name": "b", "classes": np.array(["dog"], object)}])
+    records = np.array(
+        [{"name": "a", "classes": np.array([0, 2])}, {"name": "b", "classes": np.array(["dog"], object)}]
+    )
     assert read_tags(file_with(tmp_path, "t.npy", records), CLASSES) == {"a": (0, 2), "b": (1,)}
