@@ -51,7 +51,9 @@ def test_no_text_is_longer_than_clip_reads(dataset: str) -> None:
 def test_sentences_are_plain_lower_case_and_end(dataset: str) -> None:
     for entry in shipped_knowledge(dataset).classes:
         for sentence in entry.sentences:
-            assert sentence.isascii() and sentence == sentence.lower() and sentence.endswith("."), sentence
+            assert sentence.isascii(), sentence
+            assert sentence == sentence.lower(), sentence
+            assert sentence.endswith("."), sentence
             assert 5 <= len(sentence.split()) <= 22, sentence
 
 
