@@ -12,12 +12,11 @@ from excel_cam.errors import DataError
 from excel_cam.lists import quoted
 
 CHUNK = 1 << 22  # bytes read at a time
-LONGEST_ENTRY = 1 << 26  # bytes; an entry of COCO has some thousands
+LONGEST_ENTRY = 1 << 22  # bytes; an entry of COCO has some thousands
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,:\[\]{}\"]+")
-_STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
+_STRUCTURE = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -174,14 +173,12 @@ class _Reader:
         first = self.data[self.at : self.at + 1]
         if first == b"{" and (end := self.flat_object_end()) is not None:
             return end
-        if first in (b"{", b"["):
+        if first and first in b'{["':
             return self.nested_end()
-        match = (_STRING if first == b'"' else _SCALAR).match(self.data, self.at)
+        match = _SCALAR.match(self.data, self.at)
         if match is None:
-            if first != b'"':
-                self.refuse("a value")
-            return None
-        if first == b'"' or match.end() < len(self.data):
+            self.refuse("a value")
+        if match.end() < len(self.data):
             return match.end()
         # A number at the window's edge may go on behind it.
         return self.value_end() if self.grow() else len(self.data)
@@ -199,13 +196,15 @@ class _Reader:
         return None if odd or self.data.find(b"\\", self.at, close) >= 0 else close + 1
 
     def nested_end(self) -> int | None:
-        depth = 0
+        """The end of the array, object or string that begins here."""
+        depth, in_string = 0, False
         for token in _STRUCTURE.finditer(self.data, self.at):
             mark = token[0]
-            if mark == b'"':  # a string that is not closed within the window
-                return None
-            depth += (mark in b"[{") - (mark in b"]}")
-            if depth == 0 and mark in b"]}":
+            if mark == b'"':
+                in_string = not in_string
+            elif not in_string:
+                depth += (mark in b"[{") - (mark in b"]}")
+            if depth == 0 and not in_string:
                 return token.end()
         return None
 
