@@ -46,7 +46,7 @@ def flattened(value: Any) -> list[tuple[str, int | None, Any]]:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=4) | st.lists(JSON_VALUES, max_size=5),
+    st.dictionaries(TEXTS, JSON_VALUES, max_size=4) | st.lists(JSON_VALUES, max_size=5),
     st.sampled_from([None, 1]),
     st.booleans(),
     st.integers(1, 9),
@@ -62,6 +62,13 @@ def test_entries_are_what_json_loads(
     for entry in entries:
         assert text[entry.offset :].startswith(entry.text)
         assert entry.line == 1 + text.count(b"\n", 0, entry.offset)
+
+
+@pytest.mark.parametrize("inner", ['"}"', '"{}"', '"{", "}": 1', '"a}{"', '"\\\\}"', '"\\"}{"', '[{"}": "{"}]', '"["'])
+def test_braces_in_strings_end_nothing(tmp_path: Path, inner: str) -> None:
+    text = '{"x": ' + inner + ', "y": [1, 2]}'
+    path = written(tmp_path, f"[{text}, 7]")
+    assert [entry.text.decode() for entry in read_entries(path, "file")] == [text, "7"]
 
 
 def test_a_byte_order_mark_and_white_space_are_passed_over(tmp_path: Path) -> None:
