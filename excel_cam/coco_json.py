@@ -156,11 +156,12 @@ def _add_annotation(instances: Instances, entry: Entry) -> None:
 
 
 def _ids_of_flat_annotation(text: bytes) -> tuple[int, int] | None:
-    """(image_id, category_id) of an annotation without inner objects and escapes; None when it has to be parsed.
+    """(image_id, category_id) of an annotation without inner objects; None when it has to be parsed.
 
-    In such a text a name in quotes before a colon is a key, and stands at the top; so nothing else needs a look.
+    A name between bare quotes and before a colon is a key (quotes within a text have a backslash), and without inner
+    objects it stands at the top; so nothing else needs a look.
     """
-    if text.count(b"{") != 1 or b"\\" in text or text.count(b"[") != text.count(b"]"):
+    if text.count(b"{") != 1 or text.count(b"[") != text.count(b"]"):
         return None
     found = []
     for key, pattern in ((b'"image_id"', _IMAGE_ID), (b'"category_id"', _CATEGORY_ID)):

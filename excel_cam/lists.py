@@ -31,7 +31,7 @@ def quoted(value: object) -> str:
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # nested too deep, or a whole number of thousands of digits
-        return f"a {type(value).__name__} too long to show"
+        return f"{type(value).__name__} too long to show"
     return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"
 
 

@@ -103,6 +103,12 @@ def test_ids_are_found_without_parsing_as_with_it(annotation: dict[str, Any], in
 def test_a_usual_annotation_is_not_parsed() -> None:
     text = json.dumps(SECTIONS["annotations"][0]).encode()
     assert coco_json._ids_of_flat_annotation(text) == (9, 90)
+    for other in (
+        b'{"image_id": 1, "image_id": 2, "category_id": 3}',
+        b'{"note": "image_id", "image_id": 1, "category_id": 3}',
+        b'{"inner": {"image_id": 1}, "category_id": 3}',
+    ):
+        assert coco_json._ids_of_flat_annotation(other) is None
     for damaged in (text.replace(b"]]", b"]"), text.replace(b"image_id", b"image"), text.replace(b": 9,", b': "9",')):
         assert coco_json._ids_of_flat_annotation(damaged) is None
 
@@ -135,6 +141,7 @@ def test_other_categories_are_matched_by_name_with_other_classes(tmp_path: Path)
             "images 9 and 25 share the name 'COCO_train2014_000000000009'",
         ),
         (changed("annotations", 2, image_id=...), "'annotations' entry 3: expected a whole number as 'image_id'"),
+        (changed("annotations", 3, image_id=...), "'annotations' entry 4: expected a whole number as 'image_id'"),
         (changed("annotations", 0, category_id="cat"), "'annotations' entry 1: expected a whole number as 'category"),
         (changed("annotations", 0, category_id=12), "annotations have category_id 12, which its categories do not"),
         (changed("categories", 16, name="puppy"), "category 18 is 'puppy', which is 'dog' in COCO"),

@@ -14,13 +14,10 @@ from excel_cam import json_stream
 from excel_cam.errors import DataError
 from excel_cam.json_stream import read_entries
 
+TEXTS = st.text(st.sampled_from('"{}[]\\,: aé\n'), max_size=6)  # whatever could be taken for structure
 JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**9), 10**9)
-    | st.floats(allow_nan=False, width=32)
-    | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, width=32) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=12,
 )
 
