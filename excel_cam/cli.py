@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from excel_cam import __version__
+from excel_cam.classes import DATASET_CLASSES
 from excel_cam.commands_kb import KB_COMMANDS
+from excel_cam.commands_tags import tags
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
@@ -26,7 +28,7 @@ from excel_cam.options import (
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # as a program ends that a closed pipe stops: 128 + SIGPIPE
-SPLITS = ("train", "train_aug", "val", "trainval")
+SPLITS = ("train", "train_aug", "val", "trainval", "train2014", "val2014", "train2017", "val2017")
 
 
 class OneLineErrors(click.Group):
@@ -65,12 +67,13 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--dataset", type=click.Choice(["voc", "folder"]), required=True, help="What to label.")
-@click.option("--root", type=FOLDER, help="The data set's folder; for voc it is looked for when left out.")
-@click.option("--split", type=click.Choice(SPLITS), default="train_aug", show_default=True, help="Split of voc.")
-@click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy.")
+@click.option("--dataset", type=click.Choice(["voc", "coco", "folder"]), required=True, help="What to label.")
+@click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
+@click.option("--split", type=click.Choice(SPLITS), show_default="train_aug for voc, train2014 for coco",
+              help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
+@click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
-@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc it comes with the package.")
+@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc and coco it comes with the package.")
 @click.option("--list", "names_from", metavar="FILE", help="Label only the names in this file; - is standard input.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the labels; made if it is not there.")
 @click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
@@ -89,6 +92,7 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
 
     \b
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
+        excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
 
     Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore. The same command goes
@@ -119,7 +123,7 @@ def _stop(*_: object) -> None:
 @cli.command()
 @click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
 @click.option("--truth", type=FOLDER, required=True, help="Folder of ground-truth PNGs of the same names.")
-@click.option("--dataset", type=click.Choice(["voc"]), help="Class names by data set.")
+@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file, one per line.")
 @click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
 @click.option("--no-background", is_flag=True,
@@ -136,7 +140,6 @@ def evaluate(
     \b
         excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
     """
-    from excel_cam.classes import VOC_CLASSES
     from excel_cam.evaluate import evaluate_labels, format_evaluation
     from excel_cam.files import json_line
     from excel_cam.knowledge import class_limit
@@ -149,11 +152,18 @@ def evaluate(
         raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
     if not no_background and are_without_background(labels):
         raise click.UsageError(f"{labels} holds labels without a background class; add --no-background")
-    class_names = VOC_CLASSES if classes is None else read_class_list(classes, class_limit(not no_background))[0]
+    class_names = (
+        DATASET_CLASSES[dataset]
+        if dataset is not None
+        else read_class_list(cast(Path, classes), class_limit(not no_background))[0]
+    )
     names = None if names_from is None else read_names(names_from)
     ignore_as = ignore_as or ("skip" if no_background else "background")
     evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as, has_background=not no_background)
     click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
+
+
+cli.add_command(tags)
 
 
 @cli.group()
@@ -166,7 +176,8 @@ for kb_command in KB_COMMANDS:
 
 
 @kb.command("build")
-@click.option("--dataset", type=click.Choice(["voc"]), default="voc", show_default=True, help="A shipped one.")
+@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), default="voc", show_default=True,
+              help="A shipped one.")  # fmt: skip
 @click.option("--kb", "knowledge", type=FILE, help="A knowledge base file instead.")
 @click.option("--bank", type=FILE, help="Also write names, plain, bank and text rows to this .npz file.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")

@@ -11,13 +11,15 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from excel_cam.class_lookup import Tags
 from excel_cam.classes import MAX_CLASSES, VOC_CLASSES
 from excel_cam.errors import DataError, UsageError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import check_name, drop_image_suffix, quoted, read_class_list, read_names
-from excel_cam.tags import Tags, read_tags, read_voc_annotations
+from excel_cam.tags import read_tags, read_voc_annotations
 
 VOC_ROOT_VARIABLE = "EXCEL_CAM_VOC_ROOT"
+VOC_DEFAULT_SPLIT = "train_aug"
 VOC_TAG_FILES = ("cls_labels.npy", "cls_labels_onehot.npy")
 # Split -> the names that its list may have in ImageSets/Segmentation; SBD's train_aug is spelled both ways.
 VOC_SPLITS = {"train": ("train",), "train_aug": ("train_aug", "trainaug"), "val": ("val",), "trainval": ("trainval",)}
@@ -36,13 +38,14 @@ class Sample:
 class DataSet:
     """The images to label, in order, and what their classes are called."""
 
-    name: str  # 'voc' or 'folder'
+    name: str  # 'voc', 'coco' or 'folder'
     root: Path
     class_names: tuple[str, ...]  # label order: the class at index i has label i + 1
     prompt_names: tuple[str, ...]  # what the text encoder is told, one per class
     samples: tuple[Sample, ...]  # at least one; names are unique
     tags_source: str  # the file or files that the tags come from
     notes: tuple[str, ...]  # lines worth telling the user
+    split: str | None = None  # the split the images are of, None where they were named
 
 
 def find_voc_root(root: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
@@ -86,13 +89,14 @@ def open_voc(root: Path, split: str, tags_file: Path | None, names: Sequence[str
         chosen, list_source = _read_voc_split(root, split)
         notes.append(f"images: {len(chosen):,} of split {split}, from {list_source}")
     else:
-        chosen = _checked(names)
+        chosen = checked_names(names)
     tags, tags_source = _read_voc_tags(root, tags_file, chosen)
     notes.append(f"tags: {tags_source}")
-    _require_tags(chosen, tags, tags_source, "choose another --split, " if names is None else "")
+    require_tags(chosen, tags, tags_source, "choose another --split, " if names is None else "")
     images = root / "JPEGImages"
     samples = tuple(Sample(name, images / f"{name}.jpg", tags[name]) for name in chosen)
-    return DataSet("voc", root, VOC_CLASSES, VOC_CLASSES, samples, tags_source, tuple(notes))
+    chosen_split = split if names is None else None
+    return DataSet("voc", root, VOC_CLASSES, VOC_CLASSES, samples, tags_source, tuple(notes), chosen_split)
 
 
 def open_folder(
@@ -113,13 +117,13 @@ def open_folder(
     """
     class_names, prompt_names = read_class_list(classes_file, class_limit)
     scan = scan_images(root, labels_folder)
-    tags = _match_names(read_tags(tags_file, class_names), scan.images, str(tags_file))
-    chosen = sorted(scan.images.keys() | tags.keys()) if names is None else _checked(names)
+    tags = match_names(read_tags(tags_file, class_names), scan.images, str(tags_file))
+    chosen = sorted(scan.images.keys() | tags.keys()) if names is None else checked_names(names)
     scan.check_names(chosen)
     for name in chosen:
         if name not in scan.images and name not in tags:
             raise DataError(f"--list: {quoted(name)} has neither an image under {root} nor a line in {tags_file}")
-    _require_tags(chosen, tags, str(tags_file), "")
+    require_tags(chosen, tags, str(tags_file), "")
     missing = [name for name in chosen if name not in scan.images]
     notes = list(scan.notes)
     if missing:
@@ -150,7 +154,7 @@ def _read_voc_tags(root: Path, tags_file: Path | None, names: Sequence[str]) -> 
     candidates = [tags_file] if tags_file else [root / file for file in VOC_TAG_FILES if (root / file).is_file()]
     if candidates:
         source = str(candidates[0])
-        return _match_names(read_tags(candidates[0], VOC_CLASSES), set(names), source), source
+        return match_names(read_tags(candidates[0], VOC_CLASSES), set(names), source), source
     annotations = root / "Annotations"
     if not annotations.is_dir():
         raise DataError(
@@ -160,7 +164,7 @@ def _read_voc_tags(root: Path, tags_file: Path | None, names: Sequence[str]) -> 
     return read_voc_annotations(annotations, names, VOC_CLASSES), str(annotations / "*.xml")
 
 
-def _checked(names: Sequence[str]) -> list[str]:
+def checked_names(names: Sequence[str]) -> list[str]:
     """`names`, each once and in order, after the rule for names; DataError for one that breaks it, or for none."""
     for name in names:
         check_name(name, "--list")
@@ -169,7 +173,7 @@ def _checked(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _match_names(tags: Tags, known: Container[str], source: str) -> Tags:
+def match_names(tags: Tags, known: Container[str], source: str) -> Tags:
     """`tags` by the names of images: where a name is not `known` as it stands, an image's extension is dropped."""
     matched: Tags = {}
     for written, classes in tags.items():
@@ -180,7 +184,7 @@ def _match_names(tags: Tags, known: Container[str], source: str) -> Tags:
     return matched
 
 
-def _require_tags(names: Sequence[str], tags: Tags, source: str, advice: str) -> None:
+def require_tags(names: Sequence[str], tags: Tags, source: str, advice: str) -> None:
     """DataError when a name has no tags: an image without classes has to be said, not guessed."""
     untagged = [name for name in names if name not in tags]
     if untagged:

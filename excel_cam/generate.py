@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import excel_cam
-from excel_cam.datasets import DataSet, find_voc_root, open_folder, open_voc
+from excel_cam.coco import default_split, find_coco_root, open_coco
+from excel_cam.datasets import VOC_DEFAULT_SPLIT, DataSet, find_voc_root, open_folder, open_voc
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files import first_lines, hash_file, hash_json
 from excel_cam.knowledge import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
@@ -40,7 +41,7 @@ class Source:
 
     dataset: str
     root: Path | None = None
-    split: str = "train_aug"
+    split: str | None = None
     tags: Path | None = None
     classes: Path | None = None
     knowledge: Path | None = None
@@ -204,7 +205,7 @@ class Generation:
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONED}},
             "dataset": {
                 "name": self.data.name, "root": str(self.data.root), "found": self.root_found,
-                "split": self.source.split if self.data.name == "voc" and self.source.names_from is None else None,
+                "split": self.data.split,
                 "images": len(self.data.samples), "tags": self.data.tags_source,
             },
             "settings": {key: {"value": settings[key], "from": self.setting_sources[key]} for key in settings},
@@ -224,10 +225,19 @@ class Generation:
 
 def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     """Open the data set asked for, and say how its root was found; raises `UsageError` or `DataError`."""
+    if source.dataset != "folder" and source.classes is not None:
+        raise UsageError(
+            f"--classes: the classes of {source.dataset} are fixed; other classes go with --dataset folder"
+        )
+    if source.dataset == "folder" and source.split is not None:
+        raise UsageError("--split: a folder has no splits; narrow it with --list")
     names = read_names(source.names_from) if source.names_from is not None else None
     if source.dataset == "voc":
         root, found = find_voc_root(source.root, os.environ)
-        return open_voc(root, source.split, source.tags, names), found
+        return open_voc(root, source.split or VOC_DEFAULT_SPLIT, source.tags, names), found
+    if source.dataset == "coco":
+        root, found = find_coco_root(source.root, os.environ)
+        return open_coco(root, source.split or default_split(root), source.tags, names), found
     needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
     if absent := [option for option, value in needed.items() if value is None]:
         raise UsageError(f"--dataset folder needs {' and '.join(absent)}")

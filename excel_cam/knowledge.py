@@ -25,7 +25,6 @@ from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import KnowledgeError
 from excel_cam.files import first_lines
 
-SHIPPED = ("voc",)
 _TOP_KEYS = {"dataset", "template", "classes", "background", "background_class", "provenance"}
 _OPTIONAL_KEYS = {"background_class", "provenance"}
 _CLASS_KEYS = {"name", "prompt", "sentences"}

@@ -28,7 +28,10 @@ _SUSPECT = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\A[A-Za-z]:|(?:\A|/)
 
 def quoted(value: object) -> str:
     """`value` as it stands in its file, on one line and cut short, for a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or a whole number of thousands of digits
+        return f"{type(value).__name__} too long to show"
     return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"
 
 

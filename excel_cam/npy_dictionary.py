@@ -1,4 +1,4 @@
-"""Read the dictionary that `numpy.save` pickled into a .npy file, running nothing from it.
+"""Read the dictionary, or array of records, that `numpy.save` pickled into a .npy file, running nothing from it.
 
 A pickle is a program that may call whatever it can name. Here it can name only the few functions with which numpy
 writes arrays, and even those are stand-ins defined in this file: numpy's own would take memory layouts from the file
@@ -12,7 +12,7 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -127,9 +127,10 @@ class _ArrayUnpickler(pickle._Unpickler):
             raise _Refused(f"it asks for {quoted(f'{module}.{name}')}") from None
 
 
-def read_npy_dictionary(path: Path) -> dict[object, object]:
-    """The dictionary in a .npy file, its keys and values plain numbers, strings, bytes, lists, or numpy arrays.
+def read_npy(path: Path) -> dict[object, object] | list[object]:
+    """The dictionary in a .npy file, or its array of records as a list of dictionaries.
 
+    Keys and values are plain numbers, strings, bytes, lists, or (values of a dictionary) numpy arrays.
     Raises DataError, naming the file, when it cannot be read, holds something else, or asks for anything but
     numbers, strings, dictionaries and numpy arrays. Nothing from the file is ever run.
     """
@@ -138,9 +139,28 @@ def read_npy_dictionary(path: Path) -> dict[object, object]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: this tags file cannot be read: {reason}") from error
-    _check_header(stream, path)
+    shape, element_type = _read_header(stream, path)
+    if element_type.names and len(shape) == 1:
+        return _structured_records(stream, element_type, shape[0], path)
+    if element_type.kind != "O" or len(shape) > 1:
+        raise _no_dictionary(path, f"an array of shape {shape} and type {element_type}")
+    content = _load(stream, path)
+    if shape:
+        listed = content.objects if isinstance(content, _Array) else None
+        records = [record for record in listed or () if isinstance(record, dict)]
+        if not records or len(records) != len(listed or ()):
+            raise _no_dictionary(path, f"an array of shape {shape} and type {element_type}")
+        return [{key: _plain(value) for key, value in record.items()} for record in records]
+    inner = content.objects[0] if isinstance(content, _Array) and content.objects else content
+    if not isinstance(inner, dict):
+        raise _no_dictionary(path, _kind(inner))
+    return {key: value.values if isinstance(value, _Array) else value for key, value in inner.items()}
+
+
+def _load(stream: IO[bytes], path: Path) -> object:
+    """What is pickled in the rest of the stream."""
     try:
-        content = _ArrayUnpickler(stream, encoding="latin1").load()
+        return _ArrayUnpickler(stream, encoding="latin1").load()
     except _Refused as error:
         raise DataError(
             f"{path}: refused, {error}; only numbers, strings, dictionaries and numpy arrays are read from a pickle, "
@@ -149,14 +169,26 @@ def read_npy_dictionary(path: Path) -> dict[object, object]:
     # Damaged bytes can make an unpickler raise almost anything, MemoryError and RecursionError included.
     except Exception as error:
         raise DataError(f"{path}: damaged or truncated pickle ({type(error).__name__}); make the file anew") from error
-    inner = content.objects[0] if isinstance(content, _Array) and content.objects else content
-    if not isinstance(inner, dict):
-        raise DataError(f"{path}: expected a dictionary from name to 0/1 row, found {_kind(inner)}")
-    return {key: value.values if isinstance(value, _Array) else value for key, value in inner.items()}
 
 
-def _check_header(stream: io.BytesIO, path: Path) -> None:
-    """Move `stream` past a .npy header that announces one pickled object; DataError for any other."""
+def _structured_records(stream: IO[bytes], element_type: np.dtype[Any], count: int, path: Path) -> list[object]:
+    """The rows of an array with named columns, which holds no pickle."""
+    try:
+        table = np.frombuffer(stream.read(), element_type, count)
+    except ValueError as error:  # too few bytes, or columns of objects, which would be pickled
+        raise DataError(f"{path}: damaged or truncated array ({error}); make the file anew") from error
+    return [dict(zip(element_type.names or (), row, strict=True)) for row in table.tolist()]
+
+
+def _no_dictionary(path: Path, found: str) -> DataError:
+    return DataError(
+        f"{path}: expected a dictionary from name to 0/1 row, found {found}; save it as "
+        "numpy.save(path, {name: row, …})"
+    )
+
+
+def _read_header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Move `stream` past its .npy header; the shape and element type it announces. DataError for any other file."""
     try:
         version = np.lib.format.read_magic(stream)
         # Version 3 differs from 2 only in the header's encoding, and names of object arrays are ASCII.
@@ -164,11 +196,14 @@ def _check_header(stream: io.BytesIO, path: Path) -> None:
         shape, _column_major, element_type = read_header(stream)
     except Exception as error:  # the header is text that numpy parses: damage can raise almost anything
         raise DataError(f"{path}: not a .npy file, or its header is damaged; make the file anew") from error
-    if element_type.kind != "O" or shape != ():
-        raise DataError(
-            f"{path}: expected a dictionary from name to 0/1 row, found an array of shape {shape} and type "
-            f"{element_type}; save it as numpy.save(path, {{name: row, …}})"
-        )
+    return shape, element_type
+
+
+def _plain(value: object) -> object:
+    """A record's value, an array as a list."""
+    if not isinstance(value, _Array):
+        return value
+    return value.objects if value.values is None else value.values.tolist()
 
 
 def _kind(value: object) -> str:

@@ -34,7 +34,8 @@ class Settings:
         ("clustered", "sentences", "none"), "text",
     )  # fmt: skip
     clusters: int | None = _option(
-        None, "--clusters", "B, the number of attributes; by default 112 for voc, round(0.28 * sentences) elsewhere.",
+        None, "--clusters",
+        "B, the number of attributes; by default 112 for voc, 224 for coco, else round(0.28 * sentences).",
         group="text",
     )  # fmt: skip
     keep: float = _option(0.9, "--keep", "Share of the attributes a class row may draw on, 0..1.", group="text")

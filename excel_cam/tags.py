@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import re
 import xml.etree.ElementTree as ElementTree
@@ -15,57 +14,32 @@ from pathlib import Path
 
 import numpy as np
 
+from excel_cam.class_lookup import ClassLookup, Tags, name_of_number
 from excel_cam.errors import DataError
 from excel_cam.lists import check_name, quoted, read_text
-from excel_cam.npy_dictionary import read_npy_dictionary
-
-Tags = dict[str, tuple[int, ...]]  # name of an image -> 0-based class indices, ascending, each once
-
-_VOC_NUMBERS = range(10**9, 10**10)  # 2007000032 stands for 2007_000032: ten digits
-
-
-class _ClassLookup:
-    """Class indices by name: as written first, then without regard to case where that is unambiguous."""
-
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self._by_name = {name: index for index, name in enumerate(class_names)}
-        self._by_folded: dict[str, list[int]] = {}
-        for index, name in enumerate(class_names):
-            self._by_folded.setdefault(name.casefold(), []).append(index)
-
-    def index(self, name: str, where: str) -> int:
-        """The 0-based index of `name`; DataError, which begins with `where`, if there is none."""
-        if name in self._by_name:
-            return self._by_name[name]
-        candidates = self._by_folded.get(name.casefold(), [])
-        if len(candidates) == 1:
-            return candidates[0]
-        known = list(self._by_name)
-        near = difflib.get_close_matches(name.casefold(), self._by_folded, n=3)
-        nearest = [known[index] for folded in near for index in self._by_folded[folded]]
-        hint = f"nearest: {', '.join(nearest)}" if nearest else f"they begin {', '.join(known[:3])}"
-        raise DataError(f"{where}: {quoted(name)} is not one of the {len(known)} classes ({hint})")
-
-    def indices(self, names: Iterable[str], where: str) -> tuple[int, ...]:
-        """The indices of `names`, ascending, each once."""
-        return tuple(sorted({self.index(name, where) for name in names}))
+from excel_cam.npy_dictionary import read_npy
+from excel_cam.tags_json import read_json_lines, read_json_tags, tags_of_records
 
 
 def read_tags(path: Path, class_names: Sequence[str]) -> Tags:
     """Read the classes of each image: name -> 0-based indices into `class_names`, ascending, each once.
 
+    Classes stand by name, or by 0-based index where no class has that name.
     `.csv`: header `name,classes`, classes separated by `;`, also by spaces when no class name has one.
-    `.npy`: a dictionary from name (or 2007000032 for 2007_000032) to a row of 0 and 1, one per class.
+    `.json`: `{"name": ["cat"]}`, an instances JSON of COCO, or an array of the records of `.jsonl`.
+    `.jsonl`: a record a line, `{"name": ..., "classes": [...]}` or `{"image_id": ..., "category_id": ...}`.
+    `.npy`: a dictionary from name (or 2007000032 for 2007_000032; with COCO's classes the image id) to a row of
+    0 and 1, one per class, or an array of records.
     Raises DataError, naming the file and the line or key, for anything else.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: tags are read from {' and '.join(READERS)} files, not {path.suffix or 'this one'}")
+        raise DataError(f"{path}: tags are read from {', '.join(READERS)} files, not {path.suffix or 'this one'}")
     return reader(path, class_names)
 
 
 def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
-    lookup = _ClassLookup(class_names)
+    lookup = ClassLookup(class_names)
     separator = re.compile(";" if any(len(name.split()) > 1 for name in class_names) else r"[;\s]")
     rows = csv.reader(io.StringIO(read_text(path, "tags file")), strict=True)
     tags: Tags = {}
@@ -98,9 +72,12 @@ def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
 
 def _read_npy(path: Path, class_names: Sequence[str]) -> Tags:
     tags: Tags = {}
-    for key, row in read_npy_dictionary(path).items():
+    content = read_npy(path)
+    if isinstance(content, list):
+        return tags_of_records(((f"{path}, record {i:,}", record) for i, record in enumerate(content, 1)), class_names)
+    for key, row in content.items():
         where = f"{path}, key {_shown(key)}"
-        name = _name_of_key(key, where)
+        name = _name_of_key(key, class_names, where)
         check_name(name, where)
         if name in tags:
             raise DataError(f"{where}: the file holds {quoted(name)} twice, as number and as text; keep one of them")
@@ -119,8 +96,8 @@ def _shown(key: object) -> str:
     return quoted(key) if plain else f"of type {type(key).__name__}"
 
 
-def _name_of_key(key: object, where: str) -> str:
-    """The name that a dictionary's key stands for: text, or VOC's id without its underscore."""
+def _name_of_key(key: object, class_names: Sequence[str], where: str) -> str:
+    """The name that a dictionary's key stands for: text, VOC's id without its underscore, or COCO's image id."""
     if isinstance(key, bytes):
         try:
             return key.decode("utf-8")
@@ -128,12 +105,17 @@ def _name_of_key(key: object, where: str) -> str:
             raise DataError(f"{where}: the name is not UTF-8 text") from error
     if isinstance(key, str):
         return key
-    if isinstance(key, int) and key in _VOC_NUMBERS:
-        return f"{key // 10**6}_{key % 10**6:06d}"
+    if isinstance(key, int) and not isinstance(key, bool) and (name := name_of_number(key, class_names)):
+        return name
     raise DataError(f"{where}: expected a name, or a number such as 2007000032 for 2007_000032")
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], Tags]] = {".csv": _read_csv, ".npy": _read_npy}
+READERS: dict[str, Callable[[Path, Sequence[str]], Tags]] = {
+    ".csv": _read_csv,
+    ".json": read_json_tags,
+    ".jsonl": read_json_lines,
+    ".npy": _read_npy,
+}
 
 
 class _PlainTreeBuilder(ElementTree.TreeBuilder):
@@ -149,11 +131,11 @@ def read_voc_annotations(annotation_folder: Path, names: Iterable[str], class_na
     Returns name -> 0-based indices, as read_tags. Raises DataError, naming the file, when one is missing, damaged,
     no VOC annotation, or holds an object that is not one of `class_names`.
     """
-    lookup = _ClassLookup(class_names)
+    lookup = ClassLookup(class_names)
     return {name: _read_annotation(annotation_folder / f"{name}.xml", lookup) for name in names}
 
 
-def _read_annotation(path: Path, lookup: _ClassLookup) -> tuple[int, ...]:
+def _read_annotation(path: Path, lookup: ClassLookup) -> tuple[int, ...]:
     try:
         root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_PlainTreeBuilder()))
     except OSError as error:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excel_cam.errors import DataError
-from excel_cam.lists import check_name, drop_image_suffix, read_class_list, read_names
+from excel_cam.lists import check_name, drop_image_suffix, quoted, read_class_list, read_names
 
 
 def list_file(tmp_path: Path, text: str | bytes) -> Path:
@@ -149,3 +149,12 @@ def test_class_list_errors_name_the_line(tmp_path: Path, text: str | bytes, expe
     assert message.startswith(str(path))
     assert expected in message
     assert "\n" not in message
+
+
+def test_what_cannot_be_shown_is_named_by_its_kind() -> None:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert quoted(nested) == "list too long to show"
+    assert quoted(10**5000) == "int too long to show"
+    assert quoted("x" * 1000) == "'" + "x" * 99 + "…"

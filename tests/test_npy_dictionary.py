@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from excel_cam.errors import DataError
-from excel_cam.npy_dictionary import read_npy_dictionary
+from excel_cam.npy_dictionary import read_npy
 
 ROWS = {"2007_000032": np.array([1, 0, 1], np.float32), "2007_000039": np.array([0, 0, 0], np.float32)}
 
@@ -39,13 +39,13 @@ def written(tmp_path: Path, content: bytes) -> Path:
 
 def refusal(tmp_path: Path, content: bytes) -> str:
     with pytest.raises(DataError) as caught:
-        read_npy_dictionary(written(tmp_path, content))
+        read_npy(written(tmp_path, content))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_reads_what_numpy_saves(tmp_path: Path) -> None:
-    read = read_npy_dictionary(written(tmp_path, saved(ROWS)))
+    read = read_npy(written(tmp_path, saved(ROWS)))
     assert list(read) == list(ROWS)
     np.testing.assert_array_equal(read["2007_000032"], [1, 0, 1])
 
@@ -55,7 +55,7 @@ def test_reads_what_numpy_saves(tmp_path: Path) -> None:
 def test_reads_every_protocol_and_kind_of_number(tmp_path: Path, protocol: int, kind: str) -> None:
     content = np.empty((), object)
     content[()] = {"a": np.array([0, 1, 1], kind)}
-    read = read_npy_dictionary(written(tmp_path, npy_with(pickle.dumps(content, protocol))))
+    read = read_npy(written(tmp_path, npy_with(pickle.dumps(content, protocol))))
     np.testing.assert_array_equal(read["a"], [0, 1, 1])
 
 
@@ -67,7 +67,7 @@ def test_reads_files_of_numpy_1_and_2(tmp_path: Path, core: bytes) -> None:
     for other in (b"numpy.core.multiarray", b"numpy._core.multiarray"):
         pickled = pickled.replace(other, core)
     assert core in pickled
-    np.testing.assert_array_equal(read_npy_dictionary(written(tmp_path, npy_with(pickled)))["2007_000032"], [1, 0, 1])
+    np.testing.assert_array_equal(read_npy(written(tmp_path, npy_with(pickled)))["2007_000032"], [1, 0, 1])
 
 
 def test_reads_a_pickle_of_python_2(tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_reads_a_pickle_of_python_2(tmp_path: Path) -> None:
         b"(dS'a'\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
         b"(I1\n(I2\ntcnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\x01\\x00'\ntbs."
     )
-    np.testing.assert_array_equal(read_npy_dictionary(written(tmp_path, npy_with(pickled)))["a"], [1, 0])
+    np.testing.assert_array_equal(read_npy(written(tmp_path, npy_with(pickled)))["a"], [1, 0])
 
 
 def test_reads_numpy_scalars_as_plain_keys(tmp_path: Path) -> None:
     keys = [np.str_("2007_000032"), np.int64(2007000039), np.bytes_(b"c"), b"d", 5, 1.5]
-    read = read_npy_dictionary(written(tmp_path, saved(dict.fromkeys(keys, ROWS["2007_000032"]))))
+    read = read_npy(written(tmp_path, saved(dict.fromkeys(keys, ROWS["2007_000032"]))))
     assert list(read) == ["2007_000032", 2007000039, b"c", b"d", 5, 1.5]
     assert {type(key) for key in read} == {str, int, bytes, float}
 
@@ -154,7 +154,7 @@ def test_a_memo_number_out_of_all_proportion_takes_no_memory(tmp_path: Path) -> 
     ("content", "expected"),
     [
         (saved(np.zeros((2, 3), np.float32)), "an array of shape (2, 3) and type float32"),
-        (saved(np.array([{}, {}], object)), "an array of shape (2,) and type object"),
+        (saved(np.array([{}, 5], object)), "an array of shape (2,) and type object"),
         (saved(["a"]), "an array of shape (1,)"),
         (saved(np.array(None, object)), "found NoneType"),
         (npy_with(pickle.dumps("text")), "found str"),
@@ -172,7 +172,7 @@ def test_says_what_came_instead_of_a_dictionary(tmp_path: Path, content: bytes, 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.npy: this tags file cannot be read: No such file"):
-        read_npy_dictionary(tmp_path / "gone.npy")
+        read_npy(tmp_path / "gone.npy")
 
 
 @settings(deadline=None, max_examples=200)
@@ -183,7 +183,7 @@ def test_random_bytes_end_in_a_data_error(
 ) -> None:
     path = written(tmp_path_factory.getbasetemp(), npy_with(content) if header else content)
     try:
-        assert isinstance(read_npy_dictionary(path), dict)
+        assert isinstance(read_npy(path), dict)
     except DataError as error:
         assert "\n" not in str(error)
 
@@ -196,6 +196,6 @@ def test_damaged_files_end_in_a_data_error(tmp_path_factory: pytest.TempPathFact
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = written(tmp_path_factory.getbasetemp(), bytes(content[: data.draw(st.integers(0, len(content)))]))
     try:
-        assert isinstance(read_npy_dictionary(path), dict)
+        assert isinstance(read_npy(path), dict)
     except DataError as error:
         assert "\n" not in str(error)

@@ -94,7 +94,7 @@ def test_csv_errors_name_file_and_line(tmp_path: Path, text: str | bytes, expect
 
 
 def test_a_format_without_reader_and_a_missing_file(tmp_path: Path) -> None:
-    assert "tags are read from .csv and .npy files, not .xlsx" in refusal(tmp_path / "tags.xlsx")
+    assert "tags are read from .csv, .json, .jsonl, .npy files, not .xlsx" in refusal(tmp_path / "tags.xlsx")
     assert "not this one" in refusal(tmp_path / "tags")
     assert "gone.csv: this tags file cannot be read: No such file" in refusal(tmp_path / "gone.csv")
     (tmp_path / "folder.csv").mkdir()
