@@ -74,7 +74,8 @@ def _attributes(
     from excel_cam.errors import KnowledgeError
     from excel_cam.knowledge_show import attribute_lines
     from excel_cam.settings import Settings
-    from excel_cam.text_bank import attribute_shares, build_text_bank, sentence_rows
+    from excel_cam.text_bank import attribute_shares, build_text_bank
+    from excel_cam.text_rows import sentence_rows
 
     settings = Settings(clusters=clusters, keep=keep)
     if not base.sentence_count:
@@ -122,7 +123,7 @@ def kb_check(ctx: click.Context, /, knowledge: str, **_: Any) -> None:
     tokens = clip_token_limit() if model is None else TokenLimit(model.count_tokens, model.context_length)
     findings = check_knowledge(base, tokens)
     if model is not None and base.sentence_count and all_fit(base, tokens):
-        from excel_cam.text_bank import prompt_rows, sentence_rows
+        from excel_cam.text_rows import prompt_rows, sentence_rows
 
         prompts = prompt_rows(base, model)[: len(base.classes)]
         findings += check_embeddings(base, sentence_rows(base, model), prompts)

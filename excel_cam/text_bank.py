@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import open_clip
 from numpy.typing import NDArray
 
-from excel_cam.clip_model import ClipModel, unit_rows
+from excel_cam.clip_model import ClipModel
 from excel_cam.clustering import cluster_centres
-from excel_cam.errors import KnowledgeError
+from excel_cam.errors import KnowledgeError, OutputError
 from excel_cam.files import cache_folder, hash_json, write_atomically
 from excel_cam.knowledge import KnowledgeBase
 from excel_cam.settings import Settings
+from excel_cam.text_rows import prompt_rows, sentence_rows, sentence_slices
 
-FORMAT = 2  # raised when the meaning of a cached file changes
-CLUSTERS = {"voc": 112, "coco": 224}  # B of the paper's two data sets
+FORMAT = 1  # raised when the meaning of a cached file changes
+CLUSTERS = {("voc", 20): 112, ("coco", 80): 224}  # B of the paper's two data sets, by name and number of classes
 SENTENCES_PER_CLUSTER = 0.28  # B = clamp(round(0.28 · sentences), 1, 224) for any other class list
 MAX_CLUSTERS = 224
 
@@ -55,20 +57,28 @@ class TextBank:
 def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> TextBank:
     """The text rows of a knowledge base, from the cache or computed and cached.
 
-    Raises `KnowledgeError` naming class and entry when a text is too long or the sentences are too few for B.
+    Raises `KnowledgeError` naming class and entry when a text is too long or the sentences are too few for B, and
+    `OutputError` when the cache cannot be written.
     """
     # The pooling of several templates and the clustering are fixed; everything else that decides the rows is here.
+    # A configuration file may change under its name, and its number of heads shows in no weight's shape.
     key = hash_json(
-        {"format": FORMAT, "knowledge": knowledge.content(), "model": model.name, "weights": model.fingerprint,
+        {"format": FORMAT, "knowledge": knowledge.content(), "model": model.name,
+         "configuration": open_clip.get_model_config(model.name), "weights": model.fingerprint,
          "settings": settings.group("text")}
     )  # fmt: skip
-    path = cache_folder() / "text" / f"{knowledge.dataset}-{key[:32]}.npz"
+    # Safe as a file name, whatever the knowledge base calls itself.
+    label = re.sub(r"[^A-Za-z0-9-]", "_", knowledge.dataset)[:40]
+    path = cache_folder() / "text" / f"{label}-{key[:32]}.npz"
     names = (*(entry.name for entry in knowledge.classes), *knowledge.background)
     arrays = _read_cached(path, names)
     was_cached = arrays is not None
     if arrays is None:
         arrays = _compute(knowledge, model, settings)
-        write_atomically(path, bank_bytes(names, **arrays))
+        try:
+            write_atomically(path, bank_bytes(names, **arrays))
+        except OutputError as error:
+            raise OutputError(f"{error}; set EXCEL_CAM_CACHE to a folder that can be") from None
     return TextBank(
         names, **arrays, foreground=len(knowledge.classes), path=path, was_cached=was_cached,
         has_background=knowledge.has_background,
@@ -85,16 +95,17 @@ def bank_bytes(names: Sequence[str], plain: Array, bank: Array, text: Array) -> 
 def _read_cached(path: Path, names: Sequence[str]) -> dict[str, Array] | None:
     """The cached arrays, or None when there are none to be trusted."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        content = io.BytesIO(path.read_bytes())
+        # numpy reads no further than an array's header says, so a damaged one could escape the archive's checksums.
+        if zipfile.ZipFile(content).testzip() is not None:
+            return None
+        content.seek(0)
+        with np.load(content, allow_pickle=False) as stored:
             if tuple(stored["names"].tolist()) != tuple(names):
                 return None
             return {key: stored[key] for key in ("plain", "bank", "text")}
-    except (OSError, ValueError, KeyError, EOFError, SyntaxError):
-        return None  # absent or damaged: computed again and replaced
-    except Exception as error:
-        if type(error).__name__ == "BadZipFile":
-            return None
-        raise
+    except Exception:  # absent or damaged, in any of the ways an archive can be: computed again and replaced
+        return None
 
 
 def _compute(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> dict[str, Array]:
@@ -104,7 +115,7 @@ def _compute(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> 
     bank = np.zeros((plain.shape[1], 0))
     if settings.attributes == "clustered" and knowledge.sentence_count:
         count = cluster_count(knowledge, settings.clusters)
-        bank = cluster_centres(sentence_rows(knowledge, model), count).T
+        bank = _cluster(sentence_rows(knowledge, model), count, knowledge).T
         text[:foreground] = enrich_rows(plain[:foreground], bank, settings.keep, settings.strength)
     elif settings.attributes == "sentences" and knowledge.sentence_count:
         bank = sentence_rows(knowledge, model).T
@@ -120,7 +131,7 @@ def cluster_count(knowledge: KnowledgeBase, chosen: int | None) -> int:
     """B: as chosen, else the paper's for its data sets, else from the number of sentences. Raises `KnowledgeError`."""
     sentences = knowledge.sentence_count
     by_size = min(max(round(SENTENCES_PER_CLUSTER * sentences), 1), MAX_CLUSTERS)
-    count = chosen or CLUSTERS.get(knowledge.dataset, by_size)
+    count = chosen or CLUSTERS.get((knowledge.dataset, len(knowledge.classes)), by_size)
     if count > sentences:
         raise KnowledgeError(
             f"the knowledge base '{knowledge.dataset}' has {sentences} sentences, too few for {count} attributes; "
@@ -129,53 +140,14 @@ def cluster_count(knowledge: KnowledgeBase, chosen: int | None) -> int:
     return count
 
 
-def prompt_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
-    """(T, D) unit rows: the mean over the templates' unit embeddings, normalised again."""
-    prompts = [*(entry.prompt for entry in knowledge.classes), *knowledge.background]
-    return _mean_rows(
-        [_encode([template.format(prompt) for prompt in prompts], prompts, model) for template in knowledge.templates]
-    )
-
-
-def sentence_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
-    """(sentences, D) unit rows: each sentence after its class's plain name, averaged over the templates as prompts are.
-
-    Raises `KnowledgeError` naming class and sentence when one is too long.
-    """
-    places = [
-        f"class {entry.name}, sentence {index}"
-        for entry in knowledge.classes
-        for index in range(1, len(entry.sentences) + 1)
-    ]
-    return _mean_rows(
-        [
-            _encode([text for entry in knowledge.classes for text in entry.sentence_texts(template)], places, model)
-            for template in knowledge.templates
-        ]
-    )
-
-
-def sentence_slices(knowledge: KnowledgeBase) -> list[slice]:
-    """Where each class's sentences stand among the rows of all sentences."""
-    ends = accumulate((len(entry.sentences) for entry in knowledge.classes), initial=0)
-    return [slice(start, stop) for start, stop in pairwise(ends)]
-
-
-def _mean_rows(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = np.mean(rows, axis=0)
-    return mean if len(rows) == 1 else mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
-
-def _encode(texts: Sequence[str], places: Sequence[str], model: ClipModel) -> NDArray[np.float64]:
-    """Unit embeddings of texts; a text that is too long is an error that names its place, never cut."""
-    for text, place in zip(texts, places, strict=True):
-        if (tokens := model.count_tokens(text)) > model.context_length:
-            raise KnowledgeError(
-                f"{place} is too long: {tokens} tokens with its prompt, the model reads {model.context_length}; "
-                "shorten it"
-            )
-    rows: Any = unit_rows(model.encode_texts(texts)).double().numpy()
-    return rows
+def _cluster(sentences: NDArray[np.float64], count: int, knowledge: KnowledgeBase) -> NDArray[np.float64]:
+    try:
+        return cluster_centres(sentences, count)
+    except ValueError as error:
+        raise KnowledgeError(
+            f"the knowledge base '{knowledge.dataset}' cannot be clustered: {error}; "
+            "make its sentences differ more or lower --clusters"
+        ) from None
 
 
 def enrich_rows(
@@ -193,7 +165,7 @@ def enrich_rows(
 def attribute_shares(rows: NDArray[np.float64], bank: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
     """(K, B): how much of each attribute a row draws on; 0 for those dropped, each row's sum is 1."""
     similarities = rows @ bank
-    dropped = math.floor((1 - keep) * bank.shape[1])
+    dropped = min(math.floor((1 - keep) * bank.shape[1]), bank.shape[1] - 1)  # a tiny share still keeps one
     for row in similarities:
         row[np.argsort(row, kind="stable")[:dropped]] = -np.inf
     # Softmax without a temperature, as in the release: the similarities of unit rows leave it nearly flat.

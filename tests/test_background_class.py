@@ -24,7 +24,8 @@ from excel_cam.labels import label_map
 from excel_cam.lists import read_class_list
 from excel_cam.pipeline import Labeller
 from excel_cam.settings import ModelChoice, Settings
-from excel_cam.text_bank import build_text_bank, enrich_rows, prompt_rows, sentence_rows
+from excel_cam.text_bank import build_text_bank, enrich_rows
+from excel_cam.text_rows import prompt_rows, sentence_rows
 
 Run = Callable[..., Result]
 STUFF = ("sky", "road", "tree")

@@ -58,7 +58,8 @@ def test_show_attributes_by_their_nearest_sentences(
 ) -> None:
     from excel_cam.clip_model import load_model
     from excel_cam.settings import ModelChoice, Settings
-    from excel_cam.text_bank import build_text_bank, sentence_rows
+    from excel_cam.text_bank import build_text_bank
+    from excel_cam.text_rows import sentence_rows
 
     path = tmp_path / "kb.json"
     entries = [{"name": name, "sentences": good_sentences(name, 6)} for name in CLASSES]

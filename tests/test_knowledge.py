@@ -38,7 +38,9 @@ VOC_BACKGROUND = (
     "bridge", "sign",
 )  # fmt: skip
 
-RECORD = {
+Record = dict[str, Any]
+
+RECORD: Record = {
     "dataset": "pets",
     "template": "a clean origami {}.",
     "classes": [
@@ -49,7 +51,6 @@ RECORD = {
     "background": ["grass", "sky"],
     "provenance": {"author": "a person"},
 }
-Record = dict[str, Any]
 
 
 def changed(**changes: Any) -> Record:
@@ -106,6 +107,10 @@ def test_a_background_may_be_empty() -> None:
     assert parsed(changed(background=[])).background == ()
 
 
+def test_as_many_classes_as_labels_can_tell_apart() -> None:
+    assert len(parsed(changed(classes=TOO_MANY[:MAX_CLASSES])).classes) == 254
+
+
 @pytest.mark.parametrize(
     ("background", "left"),
     [
@@ -133,7 +138,7 @@ def test_a_file_is_read_with_and_without_byte_order_mark(tmp_path: Path, mark: b
         changed(template="a photo of a {}."),
         changed(background=["grass"]),
         changed(background=["sky", "grass"]),
-        changed(classes=RECORD["classes"][::-1]),  # type: ignore[index]
+        changed(classes=RECORD["classes"][::-1]),
         with_first_class(name="tomcat"),
         with_first_class(prompt="tomcat"),
         with_first_class(sentences=["it has whiskers.", "its ears are round."]),
@@ -147,9 +152,15 @@ def test_the_content_tells_every_change_of_the_text_rows(record: Record) -> None
 # ---- what is refused
 
 TOO_MANY = [{"name": f"class {index}", "sentences": []} for index in range(MAX_CLASSES + 1)]
-NOT_TEXTS = [(5, "a number"), (True, "true or false"), (None, "null"), ({}, "an object"), ([], "an empty list"),
-             (["a"], "a list")]  # fmt: skip
-DAMAGES = [
+NOT_TEXTS: list[tuple[Any, str]] = [
+    (5, "a number"),
+    (True, "true or false"),
+    (None, "null"),
+    ({}, "an object"),
+    ([], "an empty list"),
+    (["a"], "a list"),
+]
+DAMAGES: list[tuple[Any, str]] = [
     ([], "the knowledge base must be a JSON object, not an empty list"),
     ("text", "the knowledge base must be a JSON object, not a text"),
     (None, "the knowledge base must be a JSON object, not null"),
@@ -171,7 +182,7 @@ DAMAGES = [
     (changed(classes=[]), "classes must be a list with at least one class"),
     (changed(classes=None), "classes must be a list with at least one class"),
     (changed(classes=TOO_MANY), "255 classes; 8-bit labels hold at most 254"),
-    (changed(classes=[RECORD["classes"][0], "dog"]), "class 2 must be a JSON object, not a text"),  # type: ignore[index]
+    (changed(classes=[RECORD["classes"][0], "dog"]), "class 2 must be a JSON object, not a text"),
     (with_first_class(name=...), "class 1 lacks 'name'"),
     (with_first_class(sentences=...), "class 1 lacks 'sentences'"),
     (
@@ -220,7 +231,7 @@ def test_a_damaged_knowledge_base_is_refused_by_file_and_entry(tmp_path: Path, r
 
 def test_the_second_fault_is_told_by_its_own_class() -> None:
     record = copy.deepcopy(RECORD)
-    record["classes"][1]["sentences"][2] = 3  # type: ignore[index]
+    record["classes"][1]["sentences"][2] = 3
     assert refusal(lambda: parsed(record)) == (
         "pets.json: class 2 (dog): sentences, entry 3: expected a text, came a number"
     )
