@@ -158,13 +158,20 @@ def reference_plain(record: dict[str, Any], embed: Embed) -> Array:
 
 
 def reference_sentences(record: dict[str, Any], embed: Embed) -> Array:
-    """Step 1.3: plain class names, lower case."""
-    texts = [
-        f"a clean origami {entry['name']}. {sentence}".lower()
-        for entry in record["classes"]
-        for sentence in entry["sentences"]
+    """Step 1.3: plain class names, lower case; the mean over several templates is made unit again."""
+    template = record["template"]
+    rows = [
+        embed(
+            [
+                f"{opening.replace('{}', entry['name'])} {sentence}".lower()
+                for entry in record["classes"]
+                for sentence in entry["sentences"]
+            ]
+        )
+        for opening in ([template] if isinstance(template, str) else template)
     ]
-    return embed(texts)
+    mean = np.mean(rows, axis=0)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
 def assert_clusters(bank: Array, points: Array) -> float:
