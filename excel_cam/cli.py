@@ -13,7 +13,9 @@ import click
 from excel_cam import __version__
 from excel_cam.classes import DATASET_CLASSES
 from excel_cam.commands_kb import KB_COMMANDS
+from excel_cam.commands_presets import presets
 from excel_cam.commands_tags import tags
+from excel_cam.config import RequiredOption, config_options, configured_roots
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
@@ -55,8 +57,13 @@ def _report(quiet: bool, message: str) -> None:
         click.echo(message, err=True)
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="excel-cam")
+@click.group(
+    cls=OneLineErrors,
+    context_settings={
+        "help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": "EXCEL_CAM",
+    },
+)  # fmt: skip
+@click.version_option(__version__, prog_name="excel-cam", allow_from_autoenv=False)
 def cli() -> None:
     """Segmentation labels from image-level labels, without training.
 
@@ -67,7 +74,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--dataset", type=click.Choice(["voc", "coco", "folder"]), required=True, help="What to label.")
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "folder"]), required=True,
+              help="What to label.")  # fmt: skip
 @click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
 @click.option("--split", type=click.Choice(SPLITS), show_default="train_aug for voc, train2014 for coco",
               help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
@@ -75,7 +83,10 @@ def cli() -> None:
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
 @click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc and coco it comes with the package.")
 @click.option("--list", "names_from", metavar="FILE", help="Label only the names in this file; - is standard input.")
-@click.option("--out", type=FOLDER, required=True, help="Folder for the labels; made if it is not there.")
+@click.option("--out", cls=RequiredOption, type=FOLDER, required=True,
+              help="Folder for the labels; made if it is not there.")  # fmt: skip
+@click.option("--save-cams", "cams", type=FOLDER,
+              help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
               help="8-bit values, or values with VOC's palette (which some readers turn into colours).")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
@@ -86,6 +97,7 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @model_options
 @settings_options("text", "image")
+@config_options
 @click.pass_context
 def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> None:
     """Make a label PNG for every image of a data set.
@@ -97,7 +109,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
 
     Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore. The same command goes
     on where an earlier run stopped. Where standard output is not a terminal it carries the path of each finished
-    label. Exit status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
+    label. Every option can also be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit
+    status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
     """
     from excel_cam.generate import Destination, Generation, Source, Work
     from excel_cam.progress import print_outcomes
@@ -105,8 +118,9 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     p = ctx.params
     settings, sources = chosen_settings(ctx)
     generation = Generation(
-        Source(p["dataset"], p["root"], p["split"], p["tags"], p["classes"], p["knowledge"], p["names_from"]),
-        Destination(p["out"], p["png_mode"], p["overwrite"]),
+        Source(p["dataset"], p["root"], p["split"], p["tags"], p["classes"], p["knowledge"], p["names_from"],
+               configured_roots(ctx)),
+        Destination(p["out"], p["png_mode"], p["overwrite"], p["cams"]),
         chosen_model(ctx), settings, sources, Work(p["batch_size"], p["workers"]),
         report=lambda message: _report(quiet, message),
     )  # fmt: skip
@@ -164,6 +178,7 @@ def evaluate(
 
 
 cli.add_command(tags)
+cli.add_command(presets)
 
 
 @cli.group()
@@ -183,6 +198,7 @@ for kb_command in KB_COMMANDS:
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
 @settings_options("text")
+@config_options
 @click.pass_context
 def kb_build(
     ctx: click.Context, /, dataset: str, knowledge: Path | None, bank: Path | None, quiet: bool, **_: Any

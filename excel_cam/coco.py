@@ -23,16 +23,18 @@ COCO_DEFAULT_SPLIT = "train2014"  # what the paper and its field train on
 _USUAL_PLACES = tuple(f"{under}{name}" for under in ("", "data/", "datasets/") for name in ("COCO", "coco"))
 
 
-def find_coco_root(root: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
+def find_coco_root(root: Path | None, environ: Mapping[str, str], configured: Path | None = None) -> tuple[Path, str]:
     """The COCO folder (the one that holds `annotations` or a split's images) and how it was found.
 
-    `root` (`--root`) comes first, then EXCEL_CAM_COCO_ROOT in `environ`; each may be the folder or its parent.
-    Without either, COCO and coco are looked for under `.`, `data` and `datasets`.
+    `root` (`--root`) comes first, then EXCEL_CAM_COCO_ROOT in `environ`, then `configured`, from a config file; each
+    may be the folder or its parent. Without any, COCO and coco are looked for under `.`, `data` and `datasets`.
     Raises UsageError, naming every place tried, when there is none.
     """
     given = [(root, "--root")] if root is not None else []
     if not given and environ.get(COCO_ROOT_VARIABLE):
         given = [(Path(environ[COCO_ROOT_VARIABLE]).expanduser(), COCO_ROOT_VARIABLE)]
+    if not given and configured is not None:
+        given = [(configured, "[roots] coco")]
     if given:
         folder, how = given[0]
         places = [(place, how) for place in (folder, folder / "COCO", folder / "coco")]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -28,6 +29,7 @@ from excel_cam.files import first_lines
 _TOP_KEYS = {"dataset", "template", "classes", "background", "background_class", "provenance"}
 _OPTIONAL_KEYS = {"background_class", "provenance"}
 _CLASS_KEYS = {"name", "prompt", "sentences"}
+_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def empty_knowledge(
 def parse_knowledge(text: str, where: str) -> KnowledgeBase:
     """Check the JSON text of a knowledge base; `where` names it in errors. Raises `KnowledgeError`."""
     try:
-        record = json.loads(text)
+        record = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise KnowledgeError(f"{where}: not JSON: {error}") from None
     _check_keys(record, _TOP_KEYS, _TOP_KEYS - _OPTIONAL_KEYS, where, "the knowledge base")
@@ -168,9 +170,19 @@ def parse_knowledge(text: str, where: str) -> KnowledgeBase:
         raise KnowledgeError(f"{where}: {len(record['classes'])} classes; 8-bit labels hold at most {limit}")
     classes = tuple(_parse_class(entry, index, where) for index, entry in enumerate(record["classes"], start=1))
     _refuse_repeats([entry.name for entry in classes], f"{where}: class")
+    _refuse_repeats([entry.prompt for entry in classes], f"{where}: the prompt of class")
     background = _texts(record["background"], f"{where}: background", may_be_empty=True)
-    _refuse_repeats(background, f"{where}: background word")
+    _refuse_repeats([word.lower() for word in background], f"{where}: background word")
     return KnowledgeBase(dataset, templates, classes, _without_classes(background, classes), has_background)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key given twice only the last value would be left, unnoticed."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return record
 
 
 def class_limit(has_background: bool) -> int:
@@ -192,7 +204,7 @@ def _parse_class(entry: Any, index: int, where: str) -> ClassKnowledge:
     place = f"{where}: class {index} ({name})"
     prompt = _text(entry.get("prompt", name), f"{place}: prompt")
     sentences = _texts(entry["sentences"], f"{place}: sentences", may_be_empty=True)
-    _refuse_repeats([sentence.lower() for sentence in sentences], f"{place}: sentence")
+    _refuse_repeats([" ".join(sentence.lower().split()) for sentence in sentences], f"{place}: sentence")
     return ClassKnowledge(name, prompt, sentences)
 
 
@@ -202,7 +214,7 @@ def _check_keys(record: Any, known: set[str], required: set[str], where: str, wh
     if absent := sorted(required - record.keys()):
         raise KnowledgeError(f"{where}: {what} lacks '{absent[0]}'")
     if unknown := sorted(record.keys() - known):
-        raise KnowledgeError(f"{where}: {what} has an unknown key '{unknown[0]}'; known: {', '.join(sorted(known))}")
+        raise KnowledgeError(f"{where}: {what} has an unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
 
 
 def _texts(values: Any, place: str, may_be_empty: bool = False) -> tuple[str, ...]:
@@ -216,6 +228,8 @@ def _text(value: Any, place: str) -> str:
         raise KnowledgeError(f"{place}: expected a text, came {_kind(value)}")
     if not value.strip():
         raise KnowledgeError(f"{place}: the text is empty")
+    if odd := _NOT_TEXT.search(value.strip()):
+        raise KnowledgeError(f"{place}: the text holds the control or half character {odd[0]!r}; take it out")
     return value.strip()
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.model import convert_to_custom_text_state_dict
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from excel_cam.errors import ModelError
+from excel_cam.torchscript import is_torchscript, read_torchscript
 
 # Numbers that OpenAI's archives keep among the tensors.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -65,11 +64,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     Raises `ModelError` when the file is missing, damaged or something else.
     """
     try:
-        is_archive = _is_torchscript(path)
+        is_archive = is_torchscript(path)
         if path.suffix == ".safetensors":
             content: Any = load_file(path, device="cpu")
         elif is_archive:
-            content = torch.jit.load(path, map_location="cpu").state_dict()
+            content = read_torchscript(path)  # torch.jit.load would run code of the archive
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -78,16 +77,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
         raise ModelError(
             f"{path}: not a weights file, or one that would run code when read; save its state dict alone"
         ) from None
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
+    except Exception as error:  # on damaged files the three readers raise nearly anything
         raise ModelError(f"{path}: the weights cannot be read ({_first_line(error)})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -98,13 +88,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"{path}: holds no plain state dict: '{odd[0]}' is not a tensor")
     return state, is_archive
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
@@ -122,6 +105,8 @@ def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, pat
         if key not in state:
             raise ModelError(f"{refusal} tensor '{key}' is missing")
         came = state[key]
+        if came.layout is not torch.strided or came.device.type != "cpu" or not came.is_floating_point():
+            raise ModelError(f"{refusal} tensor '{key}' does not hold plain floating-point numbers")
         if key == "logit_scale" and came.numel() == tensor.numel():
             state = {**state, key: came.reshape(tensor.shape)}  # a scalar in some files, one element in others
         elif came.shape != tensor.shape:

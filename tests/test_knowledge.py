@@ -386,3 +386,36 @@ def test_shipped_files_say_where_they_come_from_and_drop_no_background_word(data
     knowledge = shipped_knowledge(dataset)
     assert knowledge == read_knowledge(path)
     assert list(knowledge.background) == record["background"]
+
+
+# ---- what would be read otherwise than it looks
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "a\x1b[31mb", "a\u2028b", "a\ud800b"])
+@pytest.mark.parametrize("place", ["name", "prompt", "sentences"])
+def test_texts_with_control_characters_or_half_characters_are_refused_in_one_line(place: str, text: str) -> None:
+    value = [text, "b", text] if place == "sentences" else text
+    message = refusal(lambda: parsed(with_first_class(**{place: value})))
+    message.encode()
+
+
+def test_a_key_with_a_line_end_is_refused_in_one_line() -> None:
+    refusal(lambda: parsed(changed(**{"a\nb": 1})))
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    text = json.dumps(RECORD)[:-1] + ', "background": ["sea"]}'
+    with pytest.raises(KnowledgeError, match="background"):
+        parse_knowledge(text, "pets.json")
+
+
+def test_background_words_that_differ_in_case_only_are_one_word_twice() -> None:
+    refusal(lambda: parsed(changed(background=["sky", "Sky"])))
+
+
+def test_sentences_that_differ_in_spaces_only_are_one_sentence_twice() -> None:
+    refusal(lambda: parsed(with_first_class(sentences=["it has  ears.", "it has ears."])))
+
+
+def test_two_classes_with_one_prompt_are_refused() -> None:
+    refusal(lambda: parsed(with_first_class(prompt="dog")))
