@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.model import convert_to_custom_text_state_dict
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -38,7 +41,8 @@ def locate_pretrained(name: str, config: dict[str, Any], tag: str) -> Path:
             f"weights '{tag}' were trained with another activation than model {name} has; use --model {right}"
         )
     try:
-        path = download_pretrained(record)
+        with quiet_logs():
+            path = download_pretrained(record)
     except Exception as error:  # the hub client raises whatever its transport does
         raise ModelError(_cannot_fetch(name, tag, record, error)) from None
     if not path:
@@ -48,7 +52,8 @@ def locate_pretrained(name: str, config: dict[str, Any], tag: str) -> Path:
 
 def _cannot_fetch(name: str, tag: str, record: dict[str, Any], error: Exception) -> str:
     repository, _, file = record.get("hf_hub", "").rpartition("/")
-    wanted = f"open_clip_model.safetensors (or {file or 'open_clip_pytorch_model.bin'}) of huggingface.co/{repository}"
+    file = file or "open_clip_model.safetensors (or open_clip_pytorch_model.bin)"  # what open_clip asks for, in order
+    wanted = f"{file} of huggingface.co/{repository}"
     if not repository:
         wanted = record.get("url", "its file")
     cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
@@ -66,29 +71,22 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     """
     try:
         is_archive = _is_torchscript(path)
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path, device="cpu")
-        elif is_archive:
-            content = torch.jit.load(path, map_location="cpu").state_dict()
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice to programmers: torch.jit is deprecated, and the like
+            if path.suffix == ".safetensors":
+                content: Any = load_file(path, device="cpu")
+            elif is_archive:
+                content = torch.jit.load(path, map_location="cpu").state_dict()
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
     except pickle.UnpicklingError:
         raise ModelError(
             f"{path}: not a weights file, or one that would run code when read; save its state dict alone"
         ) from None
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
-        raise ModelError(f"{path}: the weights cannot be read ({_first_line(error)})") from None
+    except Exception as error:  # a damaged file leads the readers into whatever comes
+        raise ModelError(f"{path}: the weights cannot be read ({first_line(error)})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
@@ -96,7 +94,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     state = {str(key).removeprefix("module."): value for key, value in content.items()}
     state = {key: value for key, value in state.items() if key not in _OPENAI_EXTRAS}
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
-        raise ModelError(f"{path}: holds no plain state dict: '{odd[0]}' is not a tensor")
+        raise ModelError(f"{path}: holds no plain state dict: {odd[0]!r} is not a tensor")
     return state, is_archive
 
 
@@ -110,18 +108,20 @@ def _is_torchscript(path: Path) -> bool:
 def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
     """Copy `state` into `model`, all of it and nothing missing.
 
-    Raises `ModelError` naming the first tensor that is missing, of another shape, not finite, or too many.
+    Raises `ModelError` naming the first tensor that is missing, of another kind or shape, not finite, or too many.
     """
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
-        state = convert_to_custom_text_state_dict(
-            state
-        )  # a plain CLIP checkpoint for a model with a text module of its own
+        # A plain CLIP checkpoint for a model with a text module of its own.
+        state = convert_to_custom_text_state_dict(state)
     expected = model.state_dict()
     refusal = f"{path}: the weights do not fit model {name}:"
     for key, tensor in expected.items():
         if key not in state:
             raise ModelError(f"{refusal} tensor '{key}' is missing")
         came = state[key]
+        if not came.is_floating_point() or came.layout != torch.strided or came.is_meta:
+            kind = f"{came.dtype}, {came.layout}, {came.device}"
+            raise ModelError(f"{refusal} tensor '{key}' is not one of plain real numbers ({kind})")
         if key == "logit_scale" and came.numel() == tensor.numel():
             state = {**state, key: came.reshape(tensor.shape)}  # a scalar in some files, one element in others
         elif came.shape != tensor.shape:
@@ -129,9 +129,21 @@ def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, pat
         if not bool(torch.isfinite(came).all()):
             raise ModelError(f"{refusal} tensor '{key}' has values that are not finite")
     if extra := [key for key in state if key not in expected]:
-        raise ModelError(f"{refusal} the file has tensor '{extra[0]}', which the model lacks")
+        raise ModelError(f"{refusal} the file has tensor {extra[0]!r}, which the model lacks")
     model.load_state_dict(state)
 
 
-def _first_line(error: BaseException) -> str:
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Hold back the log lines of libraries: what went wrong is said once, by the error that is raised."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
