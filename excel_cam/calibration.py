@@ -153,7 +153,8 @@ def _project(block: ResidualAttentionBlock, tokens: Tensor) -> _Projections:
 
 def _softmax_products(rows: Tensor, columns: Tensor, scale: float) -> Tensor:
     """softmax(rows · columnsᵀ · scale) per head: (n, heads, t, d) twice to (n, heads, t, t) float32."""
-    return torch.softmax((rows @ columns.transpose(-1, -2)).float() * scale, dim=-1)
+    # Scaled before the product, which fp16 might not hold otherwise.
+    return torch.softmax(((rows * scale) @ columns.transpose(-1, -2)).float(), dim=-1)
 
 
 def _intra_correlation(projections: _Projections, attention: str) -> Tensor | None:

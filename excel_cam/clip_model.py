@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from excel_cam.calibration import check_image_tower
 from excel_cam.errors import ModelError
 from excel_cam.files import hash_file
 from excel_cam.settings import ModelChoice
-from excel_cam.weights import fit_weights, locate_pretrained, read_weights
+from excel_cam.weights import first_line, fit_weights, locate_pretrained, quiet_logs, read_weights
 
 TEXT_BATCH = 64
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -98,11 +97,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
             f"{path} is OpenAI's own archive, trained with QuickGELU, but model {name} has plain GELU; "
             f"use --model {name}-quickgelu"
         )
-    with _quiet_open_clip():
-        try:
-            towers = open_clip.create_model(name, pretrained=None, load_weights=False, pretrained_text=False).eval()
-        except Exception as error:  # for values of a configuration that make no model, open_clip raises nearly anything
-            raise ModelError(f"model {name} cannot be built: {error}") from None
+    towers, tokenizer = _build(name, config)
     visual = check_image_tower(towers.visual, name)
     fit_weights(towers, state, name, path)
     towers.requires_grad_(False)
@@ -111,7 +106,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     convert_weights_to_lp(visual, DTYPES[precision])
     return ClipModel(
         name=name, fingerprint=hash_file(path), weights=path, device=target, precision=precision,
-        visual=visual.to(target), towers=towers, tokenizer=open_clip.get_tokenizer(name),
+        visual=visual.to(target), towers=towers, tokenizer=tokenizer,
     )  # fmt: skip
 
 
@@ -119,12 +114,11 @@ def resolve_device(device: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdigit())):
+    if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]*))?", device):
         raise ModelError(f"device '{device}' is not known; expected auto, cpu, cuda or cuda:INDEX")
-    if kind == "cuda":
+    if device != "cpu":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(index or 0) >= count:
+        if int(device.partition(":")[2] or 0) >= count:
             raise ModelError(
                 f"device '{device}' is not there: this machine offers {count} CUDA devices; use --device cpu"
             )
@@ -152,18 +146,22 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
             raise ModelError(f"{path}: the model configuration cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{path}: not JSON: {error}") from None
-        parts = [config.get(key) for key in ("vision_cfg", "text_cfg")] if isinstance(config, dict) else [None]
-        if not all(isinstance(part, dict) for part in parts) or "embed_dim" not in config:
+        if (
+            not isinstance(config, dict)
+            or "embed_dim" not in config
+            or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg"))
+        ):
             raise ModelError(f"{path}: not an open_clip model configuration (embed_dim, vision_cfg, text_cfg)")
         open_clip.add_model_config(path)
         name = path.stem
-    name = name.replace("/", "-")  # OpenAI writes ViT-B/16
-    config = open_clip.get_model_config(name)
+    registered = name.replace("/", "-")  # OpenAI writes ViT-B/16
+    # A colon makes open_clip look elsewhere (hf-hub:, local-dir:); only names it has at hand are taken here.
+    config = None if ":" in name else open_clip.get_model_config(registered)
     if config is None:
         raise ModelError(
             f"model '{name}' is not known to open_clip {open_clip.__version__}; use e.g. {ModelChoice.name}"
         )
-    vision, text = config["vision_cfg"], config["text_cfg"]
+    name, vision, text = registered, config["vision_cfg"], config["text_cfg"]
     if vision.get("timm_model_name") or isinstance(vision.get("layers"), list):
         kind = "a timm model" if vision.get("timm_model_name") else "a ResNet, without class token"
         raise ModelError(
@@ -176,15 +174,21 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
     return name, config
 
 
-@contextmanager
-def _quiet_open_clip() -> Iterator[None]:
-    """Hold back open_clip's log lines about missing weights: the weights are loaded and checked right after."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(previous)
+def _build(name: str, config: dict[str, Any]) -> tuple[Any, open_clip.SimpleTokenizer]:
+    """The two towers, their weights still to be filled in, and the tokenizer; raises `ModelError`."""
+    text = config["text_cfg"]
+    with quiet_logs():  # open_clip warns of random weights
+        try:
+            towers = open_clip.create_model(name, pretrained=None, load_weights=False, pretrained_text=False).eval()
+            tokenizer = open_clip.SimpleTokenizer(**text.get("tokenizer_kwargs", {}))
+        except Exception as error:  # odd values in a configuration lead open_clip into whatever comes
+            raise ModelError(f"model {name} cannot be built: {first_line(error)}") from None
+    if (entries := text.get("vocab_size", tokenizer.vocab_size)) < tokenizer.vocab_size:
+        raise ModelError(
+            f"model {name} cannot be used: its vocabulary has {entries} entries, CLIP's tokenizer "
+            f"{tokenizer.vocab_size}; choose e.g. {ModelChoice.name}"
+        )
+    return towers, tokenizer
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:

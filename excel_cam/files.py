@@ -28,10 +28,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
         os.replace(part, path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too: nothing half-written stays
         with contextlib.suppress(OSError):
             part.unlink()
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        if isinstance(error, OSError):
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def remove_stale_parts(folder: Path) -> None:
@@ -39,8 +41,9 @@ def remove_stale_parts(folder: Path) -> None:
     host = _host()
     for part in folder.glob(f".*{PART_SUFFIX}"):
         *_, owner_host, owner_id = part.name.removesuffix(PART_SUFFIX).rsplit(".", 2)
-        if owner_host == host and owner_id.isdigit() and not _is_alive(int(owner_id)):
-            part.unlink(missing_ok=True)
+        if owner_host == host and owner_id.isdecimal() and not _is_alive(int(owner_id)):
+            with contextlib.suppress(OSError):  # gone meanwhile, or a folder: nothing that hinders a run
+                part.unlink()
 
 
 def _host() -> str:
@@ -50,7 +53,7 @@ def _host() -> str:
 def _is_alive(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True  # someone else's process
@@ -69,17 +72,22 @@ def hash_file(path: Path) -> str:
 def hash_json(value: Any) -> str:
     """SHA-256 of a JSON value in one canonical spelling, as 64 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encode(text)).hexdigest()
 
 
 def json_bytes(value: Any) -> bytes:
     """A JSON value as readable text with a final newline."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return _encode(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def json_line(value: Any) -> str:
     """A JSON value on one line, newline included."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    return _encode(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").decode()
+
+
+def _encode(text: str) -> bytes:
+    """JSON text as UTF-8; what file names hold beyond Unicode becomes `\\udcXX`, which is JSON's own escape."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def cache_folder() -> Path:
