@@ -8,7 +8,7 @@ import open_clip
 import pytest
 
 from excel_cam.classes import COCO_CLASSES, DATASET_CLASSES
-from excel_cam.knowledge import SHIPPED, shipped_knowledge
+from excel_cam.knowledge import shipped_knowledge, shipped_names
 
 CONTEXT_LENGTH = 77  # tokens, the two special ones included
 # Where METHOD's step 1 gives COCO's classes another name in prompts.
@@ -25,7 +25,7 @@ COCO_BACKGROUND = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("dataset", SHIPPED)
+@pytest.mark.parametrize("dataset", shipped_names())
 def test_twenty_sentences_for_each_class_and_none_twice(dataset: str) -> None:
     knowledge = shipped_knowledge(dataset)
     assert tuple(entry.name for entry in knowledge.classes) == DATASET_CLASSES[dataset]
@@ -34,7 +34,7 @@ def test_twenty_sentences_for_each_class_and_none_twice(dataset: str) -> None:
     assert [sentence for sentence, count in counts.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("dataset", SHIPPED)
+@pytest.mark.parametrize("dataset", shipped_names())
 def test_no_text_is_longer_than_clip_reads(dataset: str) -> None:
     knowledge = shipped_knowledge(dataset)
     tokenizer = open_clip.SimpleTokenizer()
@@ -47,7 +47,7 @@ def test_no_text_is_longer_than_clip_reads(dataset: str) -> None:
     assert max(len(tokenizer.encode(text)) + 2 for text in texts) <= CONTEXT_LENGTH
 
 
-@pytest.mark.parametrize("dataset", SHIPPED)
+@pytest.mark.parametrize("dataset", shipped_names())
 def test_sentences_are_plain_lower_case_and_end(dataset: str) -> None:
     for entry in shipped_knowledge(dataset).classes:
         for sentence in entry.sentences:
