@@ -144,7 +144,7 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
             config = json.loads(path.read_text("utf-8"))
         except OSError as error:
             raise ModelError(f"{path}: the model configuration cannot be read: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{path}: not JSON: {error}") from None
         if (
             not isinstance(config, dict)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +26,7 @@ from excel_cam.files import first_lines
 
 SHIPPED = ("voc",)
 _TOP_KEYS = {"dataset", "template", "classes", "background", "provenance"}
+_DATASET_NAME = re.compile(r"[\w][\w.-]{0,63}")
 _CLASS_KEYS = {"name", "prompt", "sentences"}
 
 
@@ -105,6 +107,8 @@ def parse_knowledge(text: str, where: str) -> KnowledgeBase:
         raise KnowledgeError(f"{where}: not JSON: {error}") from None
     _check_keys(record, _TOP_KEYS, _TOP_KEYS - {"provenance"}, where, "the knowledge base")
     dataset = _text(record["dataset"], f"{where}: dataset")
+    if not _DATASET_NAME.fullmatch(dataset):  # it becomes part of a file's name in the cache
+        raise KnowledgeError(f"{where}: dataset {dataset!r} may hold only letters, digits, '.', '_' and '-'")
     templates = [record["template"]] if isinstance(record["template"], str) else record["template"]
     templates = _texts(templates, f"{where}: template")
     for template in templates:
@@ -151,6 +155,8 @@ def _text(value: Any, place: str) -> str:
         raise KnowledgeError(f"{place}: expected a text, came {_kind(value)}")
     if not value.strip():
         raise KnowledgeError(f"{place}: the text is empty")
+    if re.search(r"[\ud800-\udfff]", value):
+        raise KnowledgeError(f"{place}: the text holds half a character (a lone \\ud800 to \\udfff escape)")
     return value.strip()
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from excel_cam.errors import ModelError
+from excel_cam.torchscript import is_torchscript, read_torchscript
 
 # Numbers that OpenAI's archives keep among the tensors.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -70,13 +70,13 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     Raises `ModelError` when the file is missing, damaged or something else.
     """
     try:
-        is_archive = _is_torchscript(path)
+        is_archive = is_torchscript(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice to programmers: torch.jit is deprecated, and the like
+            warnings.simplefilter("ignore")  # torch's advice to programmers
             if path.suffix == ".safetensors":
                 content: Any = load_file(path, device="cpu")
             elif is_archive:
-                content = torch.jit.load(path, map_location="cpu").state_dict()
+                content = read_torchscript(path)  # torch.jit.load would run code of the archive
             else:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -96,13 +96,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"{path}: holds no plain state dict: {odd[0]!r} is not a tensor")
     return state, is_archive
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
