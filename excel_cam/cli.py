@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from excel_cam import __version__
+from excel_cam.commands_presets import presets
+from excel_cam.config import RequiredOption, config_options, configured_roots
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
@@ -52,8 +54,13 @@ def _report(quiet: bool, message: str) -> None:
         click.echo(message, err=True)
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="excel-cam")
+@click.group(
+    cls=OneLineErrors,
+    context_settings={
+        "help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": "EXCEL_CAM",
+    },
+)  # fmt: skip
+@click.version_option(__version__, prog_name="excel-cam", allow_from_autoenv=False)
 def cli() -> None:
     """Segmentation labels from image-level labels, without training.
 
@@ -64,14 +71,18 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--dataset", type=click.Choice(["voc", "folder"]), required=True, help="What to label.")
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "folder"]), required=True,
+              help="What to label.")  # fmt: skip
 @click.option("--root", type=FOLDER, help="The data set's folder; for voc it is looked for when left out.")
 @click.option("--split", type=click.Choice(SPLITS), default="train_aug", show_default=True, help="Split of voc.")
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
 @click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc it comes with the package.")
 @click.option("--list", "names_from", metavar="FILE", help="Label only the names in this file; - is standard input.")
-@click.option("--out", type=FOLDER, required=True, help="Folder for the labels; made if it is not there.")
+@click.option("--out", cls=RequiredOption, type=FOLDER, required=True,
+              help="Folder for the labels; made if it is not there.")  # fmt: skip
+@click.option("--save-cams", "cams", type=FOLDER,
+              help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
               help="8-bit values, or values with VOC's palette (which some readers turn into colours).")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
@@ -82,6 +93,7 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @model_options
 @settings_options("text", "image")
+@config_options
 @click.pass_context
 def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> None:
     """Make a label PNG for every image of a data set.
@@ -92,7 +104,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
 
     Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore. The same command goes
     on where an earlier run stopped. Where standard output is not a terminal it carries the path of each finished
-    label. Exit status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
+    label. Every option can also be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit
+    status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
     """
     from excel_cam.generate import Destination, Generation, Source, Work
     from excel_cam.progress import print_outcomes
@@ -100,8 +113,9 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     p = ctx.params
     settings, sources = chosen_settings(ctx)
     generation = Generation(
-        Source(p["dataset"], p["root"], p["split"], p["tags"], p["classes"], p["knowledge"], p["names_from"]),
-        Destination(p["out"], p["png_mode"], p["overwrite"]),
+        Source(p["dataset"], p["root"], p["split"], p["tags"], p["classes"], p["knowledge"], p["names_from"],
+               configured_roots(ctx)),
+        Destination(p["out"], p["png_mode"], p["overwrite"], p["cams"]),
         chosen_model(ctx), settings, sources, Work(p["batch_size"], p["workers"]),
         report=lambda message: _report(quiet, message),
     )  # fmt: skip
@@ -146,6 +160,9 @@ def evaluate(
     click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
 
 
+cli.add_command(presets)
+
+
 @cli.group()
 def kb() -> None:
     """Knowledge bases: what each class looks like, in sentences."""
@@ -158,6 +175,7 @@ def kb() -> None:
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
 @settings_options("text")
+@config_options
 @click.pass_context
 def kb_build(
     ctx: click.Context, /, dataset: str, knowledge: Path | None, bank: Path | None, quiet: bool, **_: Any

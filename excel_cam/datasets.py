@@ -45,16 +45,19 @@ class DataSet:
     notes: tuple[str, ...]  # lines worth telling the user
 
 
-def find_voc_root(root: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
+def find_voc_root(root: Path | None, environ: Mapping[str, str], configured: Path | None = None) -> tuple[Path, str]:
     """The VOC2012 folder (the one that holds JPEGImages) and how it was found.
 
-    `root` (`--root`) comes first, then EXCEL_CAM_VOC_ROOT in `environ`; each may be the VOC2012 folder, VOCdevkit or
-    its parent. Without either, VOC2012 and VOCdevkit/VOC2012 are looked for under `.`, `data` and `datasets`.
+    `root` (`--root`) comes first, then EXCEL_CAM_VOC_ROOT in `environ`, then `configured`, from a config file; each may
+    be the VOC2012 folder, VOCdevkit or its parent. Without any, VOC2012 and VOCdevkit/VOC2012 are looked for under
+    `.`, `data` and `datasets`.
     Raises UsageError, naming every place tried, when there is none.
     """
     given = [(root, "--root")] if root is not None else []
     if not given and environ.get(VOC_ROOT_VARIABLE):
         given = [(Path(environ[VOC_ROOT_VARIABLE]).expanduser(), VOC_ROOT_VARIABLE)]
+    if not given and configured is not None:
+        given = [(configured, "[roots] voc")]
     if given:
         folder, how = given[0]
         places = [(place, how) for place in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012")]

@@ -18,37 +18,42 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-_SOURCE_NAMES = {
-    ParameterSource.COMMANDLINE: "command line",
-    ParameterSource.ENVIRONMENT: "environment",
-    ParameterSource.DEFAULT_MAP: "config file",
-    ParameterSource.PROMPT: "prompt",
-}
+CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of its config file
+_SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
 
 
-class ScorePair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """LOW,HIGH: two numbers."""
+class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Numbers with commas between, as many as are expected; a config file may also give them as a list."""
 
-    name = "LOW,HIGH"
+    def __init__(self, name: str, example: str, count: int | None = None) -> None:
+        self.name, self.example, self.count = name, example, count
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        """Read the two numbers; ranges are checked by `Settings`."""
-        if isinstance(value, tuple):
-            return value
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Read the numbers; ranges are checked by `Settings`."""
+        parts = value if isinstance(value, tuple | list) else str(value).split(",")
         try:
-            low, high = (float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"'{value}' is not two numbers with a comma between, such as 0.25,0.55", param, ctx)
-        return low, high
+            numbers = tuple(float(part) for part in parts)
+        except (ValueError, TypeError):
+            numbers = ()
+        if not numbers or len(numbers) != (self.count or len(numbers)):
+            expected = "two numbers with a comma between" if self.count == 2 else "numbers with commas between"
+            self.fail(f"'{value}' is not {expected}, such as {self.example}", param, ctx)
+        return numbers
 
 
 def _option_type(entry: dataclasses.Field[Any]) -> Any:
     if entry.metadata["choices"]:
         return click.Choice(entry.metadata["choices"])
-    return {"int": int, "int | None": int, "float": float, "tuple[float, float] | None": ScorePair(), "bool": None}[
-        str(entry.type)
-    ]
+    return {
+        "int": int, "int | None": int, "float": float, "bool": None,
+        "tuple[float, float] | None": Numbers("LOW,HIGH", "0.25,0.55", 2),
+        "tuple[float, ...]": Numbers("SCALE,...", "0.75,1,1.5"),
+    }[str(entry.type)]  # fmt: skip
+
+
+def _shown_default(default: Any) -> Any:
+    return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default is not None
 
 
 def settings_options(*groups: str) -> Callable[[Command], Command]:
@@ -59,11 +64,11 @@ def settings_options(*groups: str) -> Callable[[Command], Command]:
             if entry.metadata["group"] in groups:
                 command = click.option(
                     entry.metadata["flag"], entry.name, type=_option_type(entry), default=entry.default,
-                    show_default=entry.default is not None, help=entry.metadata["help"],
+                    show_default=_shown_default(entry.default), help=entry.metadata["help"],
                 )(command)  # fmt: skip
         return click.option(
             "--preset", type=click.Choice(list(PRESETS)), default="paper", show_default=True,
-            help="Settings to start from; the options below change single ones.",
+            help="Settings to start from; single ones change by the options below. See `excel-cam presets`.",
         )(command)  # fmt: skip
 
     return decorate
@@ -75,16 +80,23 @@ def chosen_settings(ctx: click.Context) -> tuple[Settings, dict[str, str]]:
     given: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for entry in dataclasses.fields(Settings):
-        source = ctx.get_parameter_source(entry.name)
-        if source in _SOURCE_NAMES:
+        if source := source_name(ctx, entry.name):
             given[entry.name] = ctx.params[entry.name]
-            sources[entry.name] = _SOURCE_NAMES[source]
+            sources[entry.name] = source
         else:
             sources[entry.name] = f"preset {ctx.params['preset']}"
     try:
         return dataclasses.replace(settings, **given), sources
     except SettingsError as error:
         raise click.UsageError(str(error), ctx) from None
+
+
+def source_name(ctx: click.Context, name: str) -> str | None:
+    """Where a parameter's value comes from, or None where it is the default."""
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.DEFAULT_MAP:
+        return f"config file {ctx.meta.get(CONFIG_META)}"
+    return _SOURCE_NAMES.get(source) if source is not None else None
 
 
 def model_options(command: Command) -> Command:

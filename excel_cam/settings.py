@@ -8,11 +8,14 @@ default or a help text is written here and nowhere else.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import SettingsError
+
+MAX_SCALES = 8
 
 
 def _option(default: Any, flag: str, help: str, choices: tuple[str, ...] = (), group: str = "image") -> Any:
@@ -46,6 +49,13 @@ class Settings:
         ("imagenet", "clip"),
     )  # fmt: skip
 
+    # Test-time augmentation: maps of step 4 averaged over views; the affinity of step 5 is the base view's alone
+    scales: tuple[float, ...] = _option(
+        (1.0,), "--scales",
+        "Average the maps over views of these sizes, as factors of --size with commas between, such as 0.75,1,1.5.",
+    )  # fmt: skip
+    flip: bool = _option(False, "--flip/--no-flip", "Average the maps over each view and its mirror image.")
+
     # Static Visual Calibration, paper section 3.3, METHOD.md step 3
     attention: str = _option(
         "svc", "--attention",
@@ -75,6 +85,10 @@ class Settings:
         "Colours that guide par: the network's input scaled back up (the release) or the photograph's own.",
         ("resized", "original"),
     )  # fmt: skip
+    working_pixels: int = _option(
+        2**20, "--working-pixels",  # 1,048,576: VOC has at most 250,000, COCO 409,600
+        "Photographs of more pixels are labelled at about so many, then their scores enlarged; bounds time and memory.",
+    )  # fmt: skip
     ignore_thresholds: tuple[float, float] | None = _option(
         None, "--ignore-thresholds",
         "LOW,HIGH: label with background scores LOW and HIGH, and give pixels where the two disagree the value 255.",
@@ -91,6 +105,12 @@ class Settings:
         _require(self.calibrated_blocks >= 1, "calibrated_blocks", self.calibrated_blocks, "at least 1")
         _require(0 <= self.box_threshold < 1, "box_threshold", self.box_threshold, "at least 0 and below 1")
         _require(0 < self.background_power < float("inf"), "background_power", self.background_power, "above 0")
+        _require(2**16 <= self.working_pixels <= 2**26, "working_pixels", self.working_pixels, "65536 to 67108864")
+        _require(1 <= len(self.scales) <= MAX_SCALES, "scales", _listed(self.scales), f"1 to {MAX_SCALES} numbers")
+        _require(len(set(self.scales)) == len(self.scales), "scales", _listed(self.scales), "each number once")
+        _require(
+            all(0.25 <= scale <= 4 for scale in self.scales), "scales", _listed(self.scales), "each within 0.25..4"
+        )
         if self.ignore_thresholds is not None:
             low, high = self.ignore_thresholds
             _require(0 <= low < high <= 1, "ignore_thresholds", f"{low:g},{high:g}", "LOW below HIGH, both within 0..1")
@@ -105,7 +125,15 @@ def _require(holds: bool, name: str, value: object, expected: str) -> None:
         raise SettingsError(f"{name} is {value}; expected {expected}")
 
 
-PRESETS = {"paper": Settings()}
+def _listed(values: Iterable[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+PRESETS = {
+    "paper": Settings(),
+    # The views the field averages class activation maps over; six passes through the image tower where paper has one.
+    "tta": dataclasses.replace(Settings(), scales=(0.75, 1.0, 1.5), flip=True),
+}
 
 
 @dataclass(frozen=True)
