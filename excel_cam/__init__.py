@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from excel_cam.clip_model import ClipModel, load_model
     from excel_cam.errors import ExcelCamError
     from excel_cam.evaluate import Evaluation, evaluate_labels
-    from excel_cam.images import read_image
     from excel_cam.knowledge import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+    from excel_cam.photographs import read_image
     from excel_cam.pipeline import Labeller
     from excel_cam.settings import PRESETS, Settings
     from excel_cam.text_bank import TextBank, build_text_bank
@@ -39,7 +39,7 @@ _HOME = {
     "evaluate_labels": "evaluate",
     "load_model": "clip_model",
     "prompts_alone": "knowledge",
-    "read_image": "images",
+    "read_image": "photographs",
     "read_knowledge": "knowledge",
     "shipped_knowledge": "knowledge",
 }

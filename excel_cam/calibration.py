@@ -65,7 +65,7 @@ def check_image_tower(visual: nn.Module, model_name: str) -> VisionTransformer:
     return visual
 
 
-def grid_side(size: int, patch: int) -> int:
+def grid_side(size: float, patch: int) -> int:
     """h = w: the patches a side for an input of about `size` pixels, at least 1 (320, 16 -> 20; 320, 14 -> 23)."""
     return max(1, round(size / patch))
 

@@ -10,21 +10,24 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import excel_cam
-from excel_cam.datasets import DataSet, find_voc_root, open_folder, open_voc
+from excel_cam.datasets import DataSet, Sample, find_voc_root, open_folder, open_voc
 from excel_cam.errors import OutputError, UsageError
-from excel_cam.files import first_lines, hash_file, hash_json
+from excel_cam.files import first_lines, hash_file, hash_json, remove_stale_parts
 from excel_cam.knowledge import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+from excel_cam.label_files import write_label
 from excel_cam.lists import read_names
+from excel_cam.photographs import Photograph, read_photograph
 from excel_cam.records import FailureLog, Identity, check_writable, differences, read_run, write_run
 from excel_cam.run import Outcome, Plan, execute, label_path, plan_run
 from excel_cam.settings import ModelChoice, Settings
+from excel_cam.soft_maps import kept_maps, maps_path, write_maps
 
 if TYPE_CHECKING:
     from excel_cam.clip_model import ClipModel
@@ -45,6 +48,7 @@ class Source:
     classes: Path | None = None
     knowledge: Path | None = None
     names_from: str | None = None  # a file of names, or "-" for standard input
+    roots: Mapping[str, Path] = field(default_factory=dict)  # folders of data sets, from a config file
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Destination:
     out: Path
     png_mode: str = "L"
     overwrite: bool = False
+    cams: Path | None = None  # folder for class maps
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Generation:
     def __post_init__(self) -> None:
         self.counts = {"images": 0, "labelled": 0, "kept": 0, "failed": 0}
         check_writable(self.destination.out)
+        if self.destination.cams is not None:
+            check_writable(self.destination.cams)
         self.data, self.root_found = open_source(self.source, self.destination.out)
         self.knowledge = choose_knowledge(self.source, self.data)
         for note in (f"{self.data.name}: {self.data.root} ({self.root_found})", *self.data.notes):
@@ -95,7 +102,7 @@ class Generation:
         out, started = self.destination.out, time.monotonic()
         earlier = read_run(out)
         identity = self._finished_identity(earlier)
-        plan = plan_run(self.data.samples, out, identity) if identity else None
+        plan = self._compare(identity) if identity else None
         if plan is not None and not plan.pending and not self.destination.overwrite:
             yield from self._count(Outcome(s, label_path(out, s), kept=True) for s in plan.samples)
             return
@@ -161,9 +168,18 @@ class Generation:
                 "add --overwrite to replace them, or choose another --out"
             )
 
+    def _compare(self, identity: Identity) -> Plan:
+        """What there is already; a label whose class maps are asked for and not there counts as missing."""
+        plan = plan_run(self.data.samples, self.destination.out, identity)
+        cams = self.destination.cams
+        if cams is None:
+            return plan
+        kept = kept_maps(plan.samples, cams, identity, self.destination.overwrite)
+        return Plan(plan.samples, plan.done & kept, plan.stale)
+
     def _plan(self, identity: Identity, earlier: dict[str, Any] | None) -> Plan:
         out = self.destination.out
-        plan = plan_run(self.data.samples, out, identity)
+        plan = self._compare(identity)
         if self.destination.overwrite:
             return Plan(plan.samples, frozenset(), ())
         if earlier:
@@ -179,13 +195,29 @@ class Generation:
     def _execute(
         self, plan: Plan, identity: Identity, model: ClipModel, bank: TextBank, failures: FailureLog
     ) -> Iterator[Outcome]:
-        from excel_cam.images import read_image
-        from excel_cam.pipeline import Labeller
+        from excel_cam.pipeline import Labelled, Labeller
 
         labeller = Labeller(model, bank, self.settings)
+        destination = self.destination
+        if destination.cams is not None:
+            for folder in {maps_path(destination.cams, sample).parent for sample in plan.samples}:
+                remove_stale_parts(folder)
+
+        def label_batch(photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Labelled]:
+            sizes = [photograph.size for photograph in photographs]
+            return labeller.label_with_maps([photograph.pixels for photograph in photographs], tags, sizes)
+
+        def write_result(sample: Sample, photograph: Photograph, result: Labelled, stamp: str) -> None:
+            label = photograph.as_stored(result.label)
+            if destination.cams is not None:  # first the maps: whoever finds the label finds them too
+                maps = photograph.as_stored(result.maps)
+                write_maps(maps_path(destination.cams, sample), maps, sample.tags, label.shape, stamp)
+            write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
+
         return execute(
-            plan, self.destination.out, identity, labeller.label, read_image, failures,
-            self.destination.png_mode, self.work.batch_size, self.work.workers,
+            plan, destination.out, identity, label_batch, write_result,
+            lambda path: read_photograph(path, self.settings.working_pixels), failures,
+            self.work.batch_size, self.work.workers,
         )  # fmt: skip
 
     def _count(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
@@ -222,7 +254,7 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     """Open the data set asked for, and say how its root was found; raises `UsageError` or `DataError`."""
     names = read_names(source.names_from) if source.names_from is not None else None
     if source.dataset == "voc":
-        root, found = find_voc_root(source.root, os.environ)
+        root, found = find_voc_root(source.root, os.environ, source.roots.get("voc"))
         return open_voc(root, source.split, source.tags, names), found
     needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
     if absent := [option for option, value in needed.items() if value is None]:

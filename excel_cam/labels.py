@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 from excel_cam.classes import IGNORE
 
 MAP_EPSILON = 1e-7
+STRIP_VALUES = 2**24  # scores enlarged at a time: 64 MiB
 
 
 def upsample_maps(maps: Tensor, height: int, width: int) -> Tensor:
@@ -54,3 +55,17 @@ def doubtful_label_map(scores: Tensor, tags: Sequence[int]) -> Tensor:
     low = label_map(scores[[0, *range(2, len(scores))]], tags)
     high = label_map(scores[1:], tags)
     return torch.where(low == high, low, IGNORE).to(torch.uint8)
+
+
+def enlarged_strips(scores: Tensor, height: int, width: int) -> Iterator[Tensor]:
+    """Enlarge scores bilinearly, half-pixel centres, strip by strip, so that no image is too large for the memory.
+
+    scores: (c, H', W') float32. Yields (c, rows, width) float32 from top to bottom, `height` rows in all.
+    """
+    last = scores.shape[1] - 1
+    centres = ((torch.arange(height, device=scores.device) + 0.5) * (scores.shape[1] / height) - 0.5).clamp(0, last)
+    for part in centres.split(max(1, STRIP_VALUES // (len(scores) * width))):
+        above = part.long()
+        below = (above + 1).clamp_max(last)
+        rows = torch.lerp(scores[:, above], scores[:, below], (part - above)[:, None])
+        yield F.interpolate(rows[None], size=(len(part), width), mode="bilinear", align_corners=False)[0]

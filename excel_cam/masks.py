@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
+from excel_cam.pixel_limit import MAX_PIXELS
 
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
 # Everything Pillow raises on damaged PNGs; DecompressionBombError is its guard against absurd sizes.
@@ -51,6 +52,10 @@ def read_mask(path: Path, class_count: int) -> np.ndarray:
     """
     try:
         with Image.open(path, formats=("PNG",)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: expected at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}; split it"
+                )
             mode, mask = picture.mode, np.asarray(picture)
     except DAMAGE_ERRORS as error:
         reason = "empty or not a PNG" if isinstance(error, UnidentifiedImageError) else str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from excel_cam.clip_model import ClipModel
 from excel_cam.images import normalise, resize_to_input
 from excel_cam.labels import (
     doubtful_label_map,
+    enlarged_strips,
     label_map,
     stack_background,
     stack_constant_backgrounds,
@@ -25,6 +27,7 @@ from excel_cam.labels import (
 from excel_cam.refine import pixel_adaptive_refinement
 from excel_cam.settings import Settings
 from excel_cam.text_bank import TextBank
+from excel_cam.views import View, average_over_views, chosen_views
 
 # A spread map's least and greatest value can differ by a thousandth, which step 6.1 stretches to 0..1, rounding errors
 # included. On the patch grid double precision costs next to nothing and keeps those errors out of the labels.
@@ -32,6 +35,26 @@ GRID_DTYPE = torch.float64
 
 Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class, 255 ignored
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A label, and the class maps it comes from.
+
+    maps: (c, h, w) float64 on the patch grid, one per tag in order, as step 5 leaves them (step 4 without affinity).
+    """
+
+    label: Label
+    maps: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A photograph with its tags, and the (H, W) its label is to have."""
+
+    photograph: Photograph
+    tags: Sequence[int]
+    size: tuple[int, int]
 
 
 class Labeller:
@@ -42,6 +65,7 @@ class Labeller:
         self.settings = settings
         self.side = grid_side(settings.size, model.patch)
         self.size = self.side * model.patch
+        self._views = chosen_views(settings, model.patch)
         self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
 
     def label(self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Label]:
@@ -50,51 +74,79 @@ class Labeller:
         Returns one (H, W) uint8 label per photograph, at its size; all background where there are no tags.
         On the CPU in float32 the result does not depend on how photographs are grouped into calls.
         """
-        labels: list[Label] = [np.zeros(photograph.shape[:2], np.uint8) for photograph in photographs]
+        sizes = [photograph.shape[:2] for photograph in photographs]
+        return [labelled.label for labelled in self.label_with_maps(photographs, tags, sizes)]
+
+    def label_with_maps(
+        self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Labelled]:
+        """As `label`, with the class maps behind each label. `sizes` are the labels' own, (H, W).
+
+        A label larger than its photograph, which was then reduced, comes from enlarged scores.
+        """
+        results = [Labelled(np.zeros(size, np.uint8), self._no_maps()) for size in sizes]
         tagged = [index for index, present in enumerate(tags) if len(present)]
         for start in range(0, len(tagged), self._forward_size(len(tagged))):
             group = tagged[start : start + self._forward_size(len(tagged))]
-            for index, label in zip(
-                group, self._label_tagged([photographs[i] for i in group], [tags[i] for i in group]), strict=True
-            ):
-                labels[index] = label
-        return labels
+            jobs = [_Job(photographs[i], tags[i], sizes[i]) for i in group]
+            for index, labelled in zip(group, self._label_jobs(jobs), strict=True):
+                results[index] = labelled
+        return results
+
+    def _no_maps(self) -> NDArray[np.float64]:
+        return np.zeros((0, self.side, self.side))
 
     def _forward_size(self, count: int) -> int:
         # One photograph fills a CPU's caches, and matrix products of another height may round differently: going one
         # by one costs no time and makes every batch size give the same bytes.
         return 1 if self.model.device.type == "cpu" else max(1, count)
 
-    def _label_tagged(self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Label]:
+    def _label_jobs(self, jobs: Sequence[_Job]) -> list[Labelled]:
         """Label a batch in one forward pass; when the device's memory does not hold it, in two halves."""
         try:
-            return self._label_batch(photographs, tags)
+            return self._label_batch(jobs)
         except torch.OutOfMemoryError:
-            if len(photographs) == 1:
+            if len(jobs) == 1:
                 raise
-        half = len(photographs) // 2
-        return self._label_tagged(photographs[:half], tags[:half]) + self._label_tagged(photographs[half:], tags[half:])
+        half = len(jobs) // 2
+        return self._label_jobs(jobs[:half]) + self._label_jobs(jobs[half:])
 
-    def _label_batch(self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Label]:
-        normalised = [
-            normalise(photograph, self.settings.normalisation).to(self.model.device) for photograph in photographs
-        ]
+    def _label_batch(self, jobs: Sequence[_Job]) -> list[Labelled]:
+        normalised = [normalise(job.photograph, self.settings.normalisation).to(self.model.device) for job in jobs]
         inputs = torch.stack([resize_to_input(image, self.size) for image in normalised])
-        features = self.encode(inputs)
-        maps = class_activation_maps(features.tokens.to(GRID_DTYPE), self._text, self.settings.feature_norm)
-        maps = maps.transpose(1, 2).unflatten(2, (self.side, self.side))  # (n, T, h, w)
-        refined = [image_maps[list(present)] for image_maps, present in zip(maps, tags, strict=True)]
+        maps, attention = self._class_maps(normalised, inputs)
+        refined = [image_maps[list(job.tags)] for image_maps, job in zip(maps, jobs, strict=True)]
         if self.settings.affinity:
-            transitions = transition_matrix(features.attention.to(GRID_DTYPE))
+            transitions = transition_matrix(attention.to(GRID_DTYPE))
             refined = [
                 refine_maps(image_maps, transition, self.settings.box_threshold)
                 for image_maps, transition in zip(refined, transitions, strict=True)
             ]
         on_device = [
-            self._to_label(image_maps, present, image, network_input)
-            for image_maps, present, image, network_input in zip(refined, tags, normalised, inputs, strict=True)
+            self._to_label(image_maps, job, image, network_input)
+            for image_maps, job, image, network_input in zip(refined, jobs, normalised, inputs, strict=True)
         ]
-        return [label.cpu().numpy() for label in on_device]
+        return [
+            Labelled(label.cpu().numpy(), image_maps.cpu().numpy())
+            for label, image_maps in zip(on_device, refined, strict=True)
+        ]
+
+    def _class_maps(self, normalised: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of step 4, (n, T, h, w), averaged over the views, and the base view's attention A."""
+        base = self.encode(inputs)
+
+        def map_view(view: View) -> Tensor:
+            if view == View(self.side, mirrored=False):
+                return self._maps_on_grid(base, self.side)
+            size = view.side * self.model.patch
+            pixels = inputs if size == self.size else torch.stack([resize_to_input(i, size) for i in normalised])
+            return self._maps_on_grid(self.encode(pixels.flip(-1) if view.mirrored else pixels), view.side)
+
+        return average_over_views(self._views, map_view, self.side), base.attention
+
+    def _maps_on_grid(self, features: DenseFeatures, side: int) -> Tensor:
+        maps = class_activation_maps(features.tokens.to(GRID_DTYPE), self._text, self.settings.feature_norm)
+        return maps.transpose(1, 2).unflatten(2, (side, side))  # (n, T, h, w)
 
     def encode(self, inputs: Tensor) -> DenseFeatures:
         """The calibrated forward pass of (n, 3, S, S) float32 network inputs."""
@@ -102,8 +154,8 @@ class Labeller:
             self.model.visual, inputs, self.settings.attention, self.settings.calibrated_blocks, relation=None
         )
 
-    def _to_label(self, maps: Tensor, tags: Sequence[int], image: Tensor, network_input: Tensor) -> Tensor:
-        """One image's maps on the patch grid, (c, h, w), to its (H, W) uint8 label."""
+    def _to_label(self, maps: Tensor, job: _Job, image: Tensor, network_input: Tensor) -> Tensor:
+        """One image's maps on the patch grid, (c, h, w), to its uint8 label of the size asked for."""
         height, width = image.shape[1:]
         maps = upsample_maps(maps, height, width)
         thresholds = self.settings.ignore_thresholds
@@ -113,7 +165,10 @@ class Labeller:
             scores = stack_constant_backgrounds(maps, thresholds)
         if self.settings.refine == "par":
             scores = pixel_adaptive_refinement(self._guide(image, network_input), scores)
-        return label_map(scores, tags) if thresholds is None else doubtful_label_map(scores, tags)
+        to_label = label_map if thresholds is None else doubtful_label_map
+        if (height, width) == job.size:
+            return to_label(scores, job.tags)
+        return torch.cat([to_label(strip, job.tags) for strip in enlarged_strips(scores, *job.size)])
 
     def _guide(self, image: Tensor, network_input: Tensor) -> Tensor:
         """The (3, H, W) colours that guide refinement: by the release, the network's input scaled back up."""

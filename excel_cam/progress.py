@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -23,6 +24,8 @@ def print_outcomes(generation: Generation, as_json: bool, quiet: bool) -> None:
     Labels are printed when asked for as JSON, or where standard output is not a terminal: one per line, those of
     earlier runs included, each as soon as its file is whole.
     """
+    # What is wrong with an image is its reason in failed.jsonl, or of no consequence: not for Pillow to print as well.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     printing = as_json or not sys.stdout.isatty()
     total = len(generation.data.samples)
     with tqdm(total=total, unit="image", disable=True if quiet else None, file=sys.stderr) as bar:

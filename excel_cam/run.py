@@ -12,19 +12,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from excel_cam.datasets import Sample
 from excel_cam.errors import ImageError, OutputError
 from excel_cam.files import remove_stale_parts
-from excel_cam.label_files import read_stamp, write_label
+from excel_cam.label_files import read_stamp
+from excel_cam.photographs import Photograph
 from excel_cam.records import FailureLog, Identity
 
-Photograph = NDArray[np.uint8]
-Label = NDArray[np.uint8]
-LabelBatch = Callable[[Sequence[Photograph], Sequence[Sequence[int]]], list[Label]]
+# Labels of one batch are held at a time; a batch is closed early when theirs would have more pixels than this.
+BATCH_PIXELS = 100_000_000
+
+Result = TypeVar("Result")
+LabelBatch = Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
+WriteResult = Callable[[Sample, Photograph, Result, str], None]  # with the stamp of the label
 ReadImage = Callable[[Path], Photograph]
 
 
@@ -88,10 +90,10 @@ def execute(
     plan: Plan,
     out: Path,
     identity: Identity,
-    label_batch: LabelBatch,
+    label_batch: LabelBatch[Result],
+    write_result: WriteResult[Result],
     read_image: ReadImage,
     failures: FailureLog,
-    png_mode: str,
     batch_size: int,
     workers: int,
 ) -> Iterator[Outcome]:
@@ -106,12 +108,12 @@ def execute(
     try:
         written: deque[tuple[Sample, Future[None] | str | None]] = deque()
         for batch in _decoded_batches(plan, decoders, read_image, batch_size, lookahead=batch_size + workers):
-            good = [(sample, image) for sample, image in batch if isinstance(image, np.ndarray)]
-            labels = iter(label_batch([image for _, image in good], [sample.tags for sample, _ in good]))
+            good = [(sample, image) for sample, image in batch if isinstance(image, Photograph)]
+            results = iter(label_batch([image for _, image in good], [sample.tags for sample, _ in good]))
             for sample, image in batch:
-                if isinstance(image, np.ndarray):
-                    path, stamp = label_path(out, sample), identity.stamp(sample.tags)
-                    written.append((sample, writer.submit(write_label, path, next(labels), png_mode, stamp)))
+                if isinstance(image, Photograph):
+                    stamp = identity.stamp(sample.tags)
+                    written.append((sample, writer.submit(write_result, sample, image, next(results), stamp)))
                 else:
                     written.append((sample, image))
             while (
@@ -142,7 +144,8 @@ def _decoded_batches(
 ) -> Iterator[list[tuple[Sample, Photograph | str | None]]]:
     """Batches of (sample, photograph | reason it cannot be read | None for a label that is kept).
 
-    Each batch has `batch_size` readable photographs, except the last; `lookahead` more are being decoded meanwhile.
+    Each batch has `batch_size` readable photographs, except the last and those closed early for their pixels;
+    `lookahead` more are being decoded meanwhile.
     """
 
     def read(path: Path) -> Photograph | str:
@@ -159,16 +162,17 @@ def _decoded_batches(
             waiting.append((sample, None if sample.name in plan.done else decoders.submit(read, sample.image_path)))
 
     batch: list[tuple[Sample, Photograph | str | None]] = []
-    readable = 0
+    readable = pixels = 0
     refill()
     while waiting:
         sample, future = waiting.popleft()
         refill()
         image = future.result() if future is not None else None
         batch.append((sample, image))
-        readable += isinstance(image, np.ndarray)
-        if readable == batch_size or len(batch) >= 4 * batch_size + 64:
+        if isinstance(image, Photograph):
+            readable, pixels = readable + 1, pixels + image.size[0] * image.size[1]
+        if readable == batch_size or pixels >= BATCH_PIXELS or len(batch) >= 4 * batch_size + 64:
             yield batch
-            batch, readable = [], 0
+            batch, readable, pixels = [], 0, 0
     if batch:
         yield batch

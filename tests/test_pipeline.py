@@ -130,11 +130,11 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     expected = labeller.label(photographs, TAGS)
     whole, tried = labeller._label_batch, []
 
-    def small_memory(images: list[np.ndarray], tags: list[tuple[int, ...]]) -> list[np.ndarray]:
-        tried.append(len(images))
-        if len(images) > 1:
+    def small_memory(jobs: list[object]) -> list[object]:
+        tried.append(len(jobs))
+        if len(jobs) > 1:
             raise torch.OutOfMemoryError("out of memory")
-        return whole(images, tags)
+        return whole(jobs)
 
     monkeypatch.setattr(labeller, "_forward_size", lambda count: count)
     monkeypatch.setattr(labeller, "_label_batch", small_memory)
