@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -124,14 +126,24 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         chosen_model(ctx), settings, sources, Work(p["batch_size"], p["workers"]),
         report=lambda message: _report(quiet, message),
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, _stop)
-    print_outcomes(generation, as_json, quiet)
+    with _termination_as_interrupt():
+        print_outcomes(generation, as_json, quiet)
     if generation.counts["failed"]:
         ctx.exit(EXIT_SOME_FAILED)
 
 
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: threads wound up, the run record closed."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @cli.command()

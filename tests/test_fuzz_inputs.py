@@ -165,7 +165,6 @@ def test_knowledge_with_other_values(record: dict[str, Any]) -> None:
         one_line(error, where)
     else:
         hash_json(knowledge.content())
-        assert "/" not in knowledge.dataset
         for template in knowledge.templates:
             assert "cat" in template.format("cat")
 
