@@ -47,9 +47,9 @@ def random_state_dict(model: str, seed: int = 0) -> dict[str, Tensor]:
             state[name] = 1.5 * noise / tensor.shape[1] ** 0.5
         elif name.endswith("bias"):
             state[name] = 0.1 * noise
-        elif tensor.ndim >= 2:
+        elif tensor.ndim >= 2 or name.endswith("class_embedding"):
             fan_in = tensor[0].numel() if name.endswith(".weight") else tensor.shape[0]
-            state[name] = noise / fan_in**0.5 if "embedding" not in name else 0.5 * noise
+            state[name] = 0.5 * noise if "embedding" in name else noise / fan_in**0.5
     return state
 
 

@@ -52,3 +52,11 @@ def test_the_public_names_are_these_and_all_there() -> None:
         assert getattr(excel_cam, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = excel_cam.nothing
+
+
+def test_generated_weights_are_the_same_every_time(tiny_model: tuple[Path, Path]) -> None:
+    import torch
+    from generate_weights import random_state_dict
+
+    stored = torch.load(tiny_model[1], weights_only=True)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in random_state_dict(str(tiny_model[0])).items())
