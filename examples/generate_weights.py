@@ -15,6 +15,8 @@ import open_clip
 import torch
 from torch import Tensor
 
+from excel_cam.weights import quiet_logs
+
 TINY_CONFIG = {
     "embed_dim": 64,
     "quick_gelu": True,
@@ -38,7 +40,8 @@ def random_state_dict(model: str, seed: int = 0) -> dict[str, Tensor]:
         open_clip.add_model_config(model)
         model = Path(model).stem
     generator = torch.Generator().manual_seed(seed)
-    state = open_clip.create_model(model, pretrained=None).state_dict()
+    with quiet_logs():  # open_clip warns of weights that are random, as these are meant to be
+        state = open_clip.create_model(model, pretrained=None).state_dict()
     for name, tensor in state.items():
         noise = torch.randn(tensor.shape, generator=generator)
         if name.endswith(("ln_1.weight", "ln_2.weight", "ln_pre.weight", "ln_post.weight", "ln_final.weight")):
