@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from excel_cam import __version__
+from excel_cam.commands_label import label
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
@@ -144,6 +145,9 @@ def evaluate(
     names = None if names_from is None else read_names(names_from)
     evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as)
     click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
+
+
+cli.add_command(label)
 
 
 @cli.group()
