@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from excel_cam import __version__
+from excel_cam.commands_export import export
 from excel_cam.commands_label import label
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
@@ -148,6 +149,7 @@ def evaluate(
 
 
 cli.add_command(label)
+cli.add_command(export)
 
 
 @cli.group()

@@ -13,9 +13,9 @@ from excel_cam.options import FILE, FOLDER, chosen_model, chosen_settings, model
 @click.command()
 @click.argument("photographs", metavar="PHOTO...", type=FILE, nargs=-1, required=True)
 @click.option("--classes", required=True, metavar="NAMES",
-              help="What the photographs show: names with commas between, `name: prompt name` among them, or a file.")  # fmt: skip
+              help="What they show: `cat,sofa`, `cat: tabby cat,sofa`, or a class list file.")  # fmt: skip
 @click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
-@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, that of voc where it has a class.")
+@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's where it has the class.")
 @click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
               help="8-bit values, or values with VOC's palette (which some readers turn into colours).")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
@@ -40,7 +40,8 @@ def label(
     """
     from excel_cam.cli import EXIT_SOME_FAILED
     from excel_cam.files import json_line
-    from excel_cam.label_photos import Writing, choose_classes, choose_places, label_photographs
+    from excel_cam.label_classes import choose_classes
+    from excel_cam.label_photos import Writing, choose_places, label_photographs
     from excel_cam.label_shares import share_record, share_text
 
     def report(message: str) -> None:

@@ -5,7 +5,6 @@ The pipeline and the settings are those of `generate`; there is no data set, no 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.classes import IGNORE, MAX_CLASSES
+from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError, OutputError, UsageError
 from excel_cam.files import hash_json
-from excel_cam.knowledge import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+from excel_cam.label_classes import ClassChoice, without_borrowed_attributes
 from excel_cam.label_files import class_shares, read_stamp, write_label
-from excel_cam.lists import quoted, read_class_list
 from excel_cam.masks import read_mask
 from excel_cam.overlay import OVERLAY_SUFFIX, overlay_picture, write_overlay
 from excel_cam.records import Identity, check_writable
@@ -28,23 +26,8 @@ from excel_cam.settings import ModelChoice, Settings
 
 if TYPE_CHECKING:
     from excel_cam.pipeline import Labeller
-    from excel_cam.text_bank import TextBank
 
 Report = Callable[[str], None]
-_NAME = "photographs"  # what the knowledge base of such a run is called
-
-
-@dataclass(frozen=True)
-class ClassChoice:
-    """The classes of a run in label order (label = index + 1), what the text encoder is told, and their sentences."""
-
-    names: tuple[str, ...]
-    knowledge: KnowledgeBase
-
-    @property
-    def without_sentences(self) -> tuple[str, ...]:
-        """The classes that are compared by their prompts alone."""
-        return tuple(entry.name for entry in self.knowledge.classes if not entry.sentences)
 
 
 @dataclass(frozen=True)
@@ -72,48 +55,6 @@ class Writing:
 
     png_mode: str = "L"
     overwrite: bool = False
-
-
-def read_classes(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names and prompt names from `cat,sofa`, `cat: tabby cat,sofa`, or a class list file.
-
-    Raises `UsageError` for an empty or repeated name and for too many, `DataError` for a damaged file.
-    """
-    if os.path.isfile(text):
-        return read_class_list(Path(text))
-    prompts: dict[str, str] = {}
-    for part in text.split(","):
-        name, colon, prompt = (piece.strip() for piece in part.partition(":"))
-        if not name or (colon and not prompt) or not (name + prompt).isprintable():
-            raise UsageError(f"--classes {quoted(text)}: expected names with commas between, such as cat,sofa")
-        if name in prompts:
-            raise UsageError(f"--classes: {quoted(name)} is there twice; each class has one label value, keep one")
-        prompts[name] = prompt or name
-    if len(prompts) > MAX_CLASSES:
-        raise UsageError(f"--classes: {len(prompts)} classes; 8-bit labels hold at most {MAX_CLASSES}")
-    return tuple(prompts), tuple(prompts.values())
-
-
-def choose_classes(text: str, knowledge_file: Path | None) -> ClassChoice:
-    """The classes asked for, with the sentences of a knowledge base file, else of the shipped VOC one where it has them.
-
-    Names are found in the shipped one without regard to case; a prompt name that is given wins. Raises
-    `KnowledgeError` where a file lacks a class, and what `read_classes` raises.
-    """
-    names, prompts = read_classes(text)
-    if knowledge_file is not None:
-        knowledge = read_knowledge(knowledge_file).select(names, prompts, "--classes")
-        return ClassChoice(names, dataclasses.replace(knowledge, dataset=_NAME))
-    shipped = {entry.name.casefold(): entry for entry in shipped_knowledge("voc").classes}
-    knowledge = prompts_alone(_NAME, names, prompts)
-    classes = []
-    for entry in knowledge.classes:
-        described = shipped.get(entry.name.casefold())
-        if described is not None:
-            prompt = described.prompt if entry.prompt == entry.name else entry.prompt
-            entry = dataclasses.replace(described, name=entry.name, prompt=prompt)
-        classes.append(entry)
-    return ClassChoice(names, dataclasses.replace(knowledge, classes=tuple(classes)))
 
 
 def choose_places(photographs: Sequence[Path], out: Path | None, report: Report) -> list[Place]:
@@ -205,19 +146,6 @@ def _prepare(
     return Labeller(model, without_borrowed_attributes(bank, choice), settings), identity.stamp(_tags(choice.names))
 
 
-def without_borrowed_attributes(bank: TextBank, choice: ClassChoice) -> TextBank:
-    """The text rows with those of classes without sentences left plain.
-
-    The attributes come from the other classes' sentences alone here: to add "has whiskers" to a class nobody described
-    would draw it towards the cat beside it.
-    """
-    text = bank.text.copy()
-    for index, entry in enumerate(choice.knowledge.classes):
-        if not entry.sentences:
-            text[index] = bank.plain[index]
-    return dataclasses.replace(bank, text=text)
-
-
 def _tags(names: Sequence[str]) -> tuple[int, ...]:
     return tuple(range(len(names)))
 
@@ -236,9 +164,7 @@ def _label_one(
     return Labelled(place, class_shares(label), kept=keep)
 
 
-def _compute(
-    labeller: Labeller, photograph: Path, tags: Sequence[int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _compute(labeller: Labeller, photograph: Path, tags: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The pixels of a photograph as its file holds them, (H, W, 3), and its (H, W) label."""
     from excel_cam.images import read_image
 
