@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from excel_cam import __version__
+from excel_cam.commands_doctor import doctor
 from excel_cam.commands_export import export
 from excel_cam.commands_label import label
 from excel_cam.errors import ExcelCamError
@@ -150,6 +151,7 @@ def evaluate(
 
 cli.add_command(label)
 cli.add_command(export)
+cli.add_command(doctor)
 
 
 @cli.group()
