@@ -13,7 +13,7 @@ from excel_cam.options import FILE, FOLDER, chosen_model, chosen_settings, model
 @click.command()
 @click.argument("photographs", metavar="PHOTO...", type=FILE, nargs=-1, required=True)
 @click.option("--classes", required=True, metavar="NAMES",
-              help="What they show: `cat,sofa`, `cat: tabby cat,sofa`, or a class list file.")  # fmt: skip
+              help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt).")  # fmt: skip
 @click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
 @click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's where it has the class.")
 @click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from excel_cam.errors import DataError
+from excel_cam.errors import DataError, UsageError
 from excel_cam.export_formats import Format, LabelledImage
 from excel_cam.label_folder import photographs_of, run_identity
 from excel_cam.masks import DAMAGE_ERRORS, mask_names, mask_path
@@ -49,7 +49,15 @@ def _resolved(path: Path | None) -> str | None:
 
 
 def check_names(export: Export) -> list[str]:
-    """The names to export, sorted; DataError where there are none, or a label or its maps are not there."""
+    """The names to export, sorted.
+
+    Raises `DataError` where there are none, or a label or its maps are not there, `UsageError` where the export would
+    lie among the labels.
+    """
+    if export.out.resolve().is_relative_to(export.labels.resolve()):
+        raise UsageError(
+            f"{export.out} lies in {export.labels}: exported PNGs would pass for labels; choose another --out"
+        )
     names = mask_names(export.labels) if export.names is None else sorted(set(export.names))
     if not names:
         raise DataError(f"{export.labels}: no label PNGs in this folder; run `excel-cam generate` first")

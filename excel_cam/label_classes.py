@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,11 +32,11 @@ class ClassChoice:
 
 
 def read_classes(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names and prompt names from `cat,sofa`, `cat: tabby cat,sofa`, or a class list file.
+    """Class names and prompt names from `cat,sofa`, `cat: tabby cat,sofa`, or a class list file (`classes.txt`).
 
     Raises `UsageError` for an empty or repeated name and for too many, `DataError` for a damaged file.
     """
-    if os.path.isfile(text):
+    if text.endswith(".txt"):  # not any file of that name: one called "cat" may well lie there
         return read_class_list(Path(text))
     prompts: dict[str, str] = {}
     for part in text.split(","):

@@ -458,3 +458,16 @@ def test_without_pycocotools_the_extra_is_named(
 def test_a_folder_of_other_photographs_is_not_replaced(excel_cam: Run, made: SimpleNamespace) -> None:
     (made.out / "JPEGImages").mkdir(parents=True)
     assert "remove it" in error_line(excel_cam(*arguments(made, "deeplab", "--images", made.images)))
+
+
+def test_an_export_does_not_lie_among_the_labels(excel_cam: Run, made: SimpleNamespace) -> None:
+    for out in (made.labels, made.labels / "export"):
+        made.out = out
+        assert "would pass for labels" in error_line(excel_cam(*arguments(made, "deeplab")), 2)
+    assert len(list(made.labels.iterdir())) == 3
+
+
+def test_both_kinds_of_class_names_are_too_many(excel_cam: Run, made: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("cat\n")
+    line = error_line(excel_cam(*arguments(made, "deeplab", "--classes", tmp_path / "classes.txt")), 2)
+    assert "either --dataset or --classes" in line

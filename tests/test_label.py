@@ -12,7 +12,7 @@ from click.testing import Result
 from conftest import draw_photograph
 from PIL import Image
 
-from excel_cam.errors import UsageError
+from excel_cam.errors import DataError, UsageError
 from excel_cam.knowledge import shipped_knowledge
 from excel_cam.label_classes import choose_classes, read_classes
 from excel_cam.overlay import MAX_SIDE, overlay_picture
@@ -228,6 +228,8 @@ def test_class_names_are_checked(tmp_path: Path) -> None:
     assert read_classes("cat, sofa : a red couch") == (("cat", "sofa"), ("cat", "a red couch"))
     (tmp_path / "classes.txt").write_text("cat\nsofa: couch\n")
     assert read_classes(str(tmp_path / "classes.txt")) == (("cat", "sofa"), ("cat", "couch"))
+    with pytest.raises(DataError, match=r"missing\.txt"):
+        read_classes(str(tmp_path / "missing.txt"))
     for text in ("", "cat,,sofa", "cat:", "cat,\x07"):
         with pytest.raises(UsageError, match="with commas between"):
             read_classes(text)
