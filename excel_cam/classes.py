@@ -13,6 +13,8 @@ VOC_CLASSES = (
     "tvmonitor",
 )  # fmt: skip
 
+DATASET_CLASSES = {"voc": VOC_CLASSES}
+
 
 def voc_palette() -> bytes:
     """The 256-entry colour table of PASCAL VOC, 768 bytes (R, G, B per label value).

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from excel_cam.classes import VOC_CLASSES
+from excel_cam.classes import DATASET_CLASSES
 from excel_cam.errors import DataError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import read_class_list
 from excel_cam.overlay import OVERLAY_SUFFIX
 from excel_cam.records import read_run
 
-DATASETS = {"voc": VOC_CLASSES}
 _OVERLAY_END = OVERLAY_SUFFIX.rpartition(".")[0]  # of a name, which has no extension
 
 
@@ -24,7 +23,7 @@ def class_names_of(labels: Path, dataset: str | None, classes: Path | None) -> t
     if classes is not None:
         return read_class_list(classes)[0]
     if dataset is not None:
-        return DATASETS[dataset]
+        return DATASET_CLASSES[dataset]
     record = read_run(labels)
     names = record["identity"].get("known", {}).get("classes") if record else None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
