@@ -14,7 +14,10 @@ import click
 
 from excel_cam import __version__
 from excel_cam.classes import DATASET_CLASSES
+from excel_cam.commands_doctor import doctor
+from excel_cam.commands_export import export
 from excel_cam.commands_kb import KB_COMMANDS
+from excel_cam.commands_label import label
 from excel_cam.commands_presets import presets
 from excel_cam.commands_tags import tags
 from excel_cam.config import RequiredOption, config_options, configured_roots
@@ -191,6 +194,9 @@ def evaluate(
 
 cli.add_command(tags)
 cli.add_command(presets)
+cli.add_command(label)
+cli.add_command(export)
+cli.add_command(doctor)
 
 
 @cli.group()

@@ -53,7 +53,7 @@ def config_options(command: Command) -> Command:
 
     option = click.option("--config", type=FILE, is_eager=True, expose_value=False, envvar=CONFIG_VARIABLE,
                           show_envvar=True, callback=_use_config,
-                          help="TOML file of settings: table [generate], [kb.build] or [roots].")  # fmt: skip
+                          help="TOML file of settings: table [generate], [label], [kb.build] or [roots].")  # fmt: skip
     printing = click.option("--print-config", is_flag=True, is_eager=True, allow_from_autoenv=False,
                             help="Print the settings in effect as a config file, with sources, and exit.")  # fmt: skip
     return option(printing(run))  # type: ignore[return-value,unused-ignore]

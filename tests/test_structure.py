@@ -41,7 +41,9 @@ def test_only_the_pipeline_joins_steps() -> None:
     assert joining == {"pipeline"}
 
 
-@pytest.mark.parametrize("module", ["evaluate", "masks", "records", "tags", "datasets"])
+@pytest.mark.parametrize(
+    "module", ["evaluate", "masks", "records", "tags", "datasets", "doctor", "doctor_masks", "export", "export_masks"]
+)
 def test_what_works_on_files_imports_no_model(module: str) -> None:
     assert not imported(module) & (STEPS | {"pipeline", "clip_model", "text_bank"})
 

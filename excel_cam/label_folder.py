@@ -1,0 +1,63 @@
+"""A folder of finished labels: what its classes are called, and which photographs belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from excel_cam.classes import DATASET_CLASSES
+from excel_cam.errors import DataError
+from excel_cam.image_folder import scan_images
+from excel_cam.lists import read_class_list
+from excel_cam.overlay import OVERLAY_SUFFIX
+from excel_cam.records import are_without_background, read_run
+
+_OVERLAY_END = OVERLAY_SUFFIX.rpartition(".")[0]  # of a name, which has no extension
+
+
+def class_names_of(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...] | None:
+    """Class names in label order: from a class list, a data set's name, or the run record beside the labels.
+
+    None where none of them is there. Raises `DataError` and `OutputError` for damaged files.
+    """
+    if are_without_background(labels):
+        raise DataError(
+            f"{labels} holds labels without a background class, which start at 0; they are not handled here"
+        )
+    if classes is not None:
+        return read_class_list(classes)[0]
+    if dataset is not None:
+        return DATASET_CLASSES[dataset]
+    record = read_run(labels)
+    names = record["identity"].get("known", {}).get("classes") if record else None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def run_identity(labels: Path) -> dict[str, object] | None:
+    """What the labels in a folder were made with, from their run record; None where there is none."""
+    record = read_run(labels)
+    return None if record is None else dict(record["identity"])
+
+
+def photographs_of(images: Path, labels: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Every photograph under `images` by name; labels and overlays that lie among them are left out.
+
+    names: those of the labels. Raises `DataError` where two photographs share a name or the folder cannot be read.
+    """
+    among = images.resolve() == labels.resolve()
+    scan = scan_images(images, None if among else labels)
+    photographs = {name: path for name, path in scan.images.items() if not name.endswith(_OVERLAY_END)}
+    clashes = dict(scan.clashes)
+    if among:
+        for name in names:
+            label = labels / f"{name}.png"
+            others = [path for path in clashes.pop(name, (photographs.get(name, label),)) if path != label]
+            if others:
+                photographs[name] = others[0]
+            else:
+                photographs.pop(name, None)
+    for name in photographs:
+        if name in clashes:
+            first, second = clashes[name]
+            raise DataError(f"{first} and {second} would share the label '{name}'; rename or move one of them")
+    return photographs
