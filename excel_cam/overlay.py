@@ -28,7 +28,8 @@ def overlay_picture(
     """The photograph with each class in its colour, a white line around it, and a legend below.
 
     photograph: uint8 RGB, (H, W, 3) or reduced. label: (H, W), 0 background, which stays as it is. names: what the
-    other values stand for; each that occurs is in the legend. Returns an RGB picture, at most MAX_SIDE wide and high, then legend.
+    other values stand for; each that occurs is in the legend. Returns an RGB picture, at most MAX_SIDE wide and high,
+    then legend.
     """
     picture = Image.fromarray(photograph)
     mask = Image.fromarray(label.astype(np.uint8))
