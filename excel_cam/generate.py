@@ -98,7 +98,7 @@ class Generation:
         for note in (f"{self.data.name}: {self.data.root} ({self.root_found})", *self.data.notes):
             self.report(note)
         if self.settings.attributes != "none" and not self.knowledge.sentence_count:
-            self.report("no --kb: class prompts alone, without enrichment")
+            self.report("no sentences: class prompts alone, without enrichment")
 
     def __iter__(self) -> Iterator[Outcome]:
         out, started = self.destination.out, time.monotonic()
@@ -138,9 +138,16 @@ class Generation:
             "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
             "knowledge": hash_json(self.knowledge.content()),
             "classes": list(self.data.class_names),
-            "model": self.model_choice.name,
+            "model": self._model_identity(),
             "png_mode": self.destination.png_mode,
         }
+
+    def _model_identity(self) -> str:
+        """A model by its name; a configuration file by its content too, which may change under one name."""
+        path = Path(self.model_choice.name)
+        if path.suffix != ".json" or not path.is_file():  # what is not there is reported when it is loaded
+            return self.model_choice.name
+        return f"{path.stem} {hash_file(path)[:16]}"
 
     def _asked(self) -> dict[str, Any]:
         """The model as asked for. The same question gets the same answer as the last run did, without loading it."""

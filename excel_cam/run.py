@@ -116,9 +116,8 @@ def execute(
                     written.append((sample, writer.submit(write_result, sample, image, next(results), stamp)))
                 else:
                     written.append((sample, image))
-            while (
-                len(written) > batch_size
-            ):  # the batch before this one has had the time of a forward pass to be written
+            # The batch before this one has had the time of a forward pass to be written.
+            while len(written) > batch_size:
                 yield _settle(written.popleft(), out, failures)
         while written:
             yield _settle(written.popleft(), out, failures)

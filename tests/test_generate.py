@@ -186,6 +186,17 @@ def test_other_weights_are_refused(
     assert "weights was" in error_line(excel_cam(*arguments, "--out", tmp_path / "labels", "--weights", other))
 
 
+def test_a_changed_model_configuration_is_noticed_wherever_it_lies(
+    excel_cam: Run, arguments: list[str], tmp_path: Path, tiny_model: tuple[Path, Path]
+) -> None:
+    out, moved = tmp_path / "labels", tmp_path / "tiny-quickgelu.json"
+    excel_cam(*arguments, "--out", out)
+    moved.write_text(tiny_model[0].read_text())
+    assert "6 kept" in excel_cam(*arguments, "--out", out, "--model", moved).stderr
+    moved.write_text(tiny_model[0].read_text().replace('"head_width": 32', '"head_width": 64'))
+    assert "model was tiny-quickg" in error_line(excel_cam(*arguments, "--out", out, "--model", moved))
+
+
 def test_changed_tags_are_noticed(excel_cam: Run, arguments: list[str], tmp_path: Path, voc_root: Path) -> None:
     out = tmp_path / "labels"
     excel_cam(*arguments, "--out", out)
