@@ -21,6 +21,13 @@ def prompt_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float6
     prompts = [*(entry.prompt for entry in knowledge.classes), *knowledge.background]
     places = [f"class {entry.name}, prompt" for entry in knowledge.classes]
     places += [f"background word {index}" for index in range(1, len(knowledge.background) + 1)]
+    for prompt in prompts:
+        # A sentence can do without a word; a class that is unknown would get labels without meaning.
+        if unknown := model.unknown_words(prompt):
+            raise KnowledgeError(
+                f"model {model.name} does not know '{unknown[0]}' (in '{prompt}'): it holds only some words; "
+                "choose another --model"
+            )
     texts = [[template.format(prompt) for prompt in prompts] for template in knowledge.templates]
     return _mean_rows([_encode(of_template, places, knowledge, model) for of_template in texts])
 
