@@ -232,9 +232,9 @@ def test_training_resumes_and_ships_a_model_that_loads(drawings: list[Drawing], 
     np.savez(tmp_path / "drawings.npz", heads=heads, **{str(i): d.pixels for i, d in enumerate(drawings)})
     command = [
         sys.executable, FOLDER / "train.py", "--out", tmp_path, "--layers", "2", "--width", "64", "--batch", "8",
-        "--pool", "4", "--workers", "0", "--report", "1", "--stages", "32:16",
+        "--pool", "4", "--workers", "0", "--report", "1", "--stages", "32:16:1.0",
     ]  # fmt: skip
-    lines = [_run(command), _run([*command, "48:8"])]
+    lines = [_run(command), _run([*command, "48:8:0.5"])]
     assert [line.split(" images of ")[0].strip() for line in lines[0]] == ["8", "16"]
     assert [line.split(" images of ")[0].strip() for line in lines[1]] == ["24"]
     ship = [sys.executable, FOLDER / "ship.py", tmp_path / "checkpoint.pt", "--out", tmp_path / "model"]

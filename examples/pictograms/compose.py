@@ -47,7 +47,6 @@ class Style:
     largest_of_many: float = 0.55
     inside: float = 0.55  # least share of an object's box within the image
     clutter: int = 3
-    easy: float = 0.0  # chance of a scene with one or two larger objects and little clutter, to learn from faster
 
 
 EASY = {"objects": (0.7, 0.3), "smallest": 0.45, "clutter": 1}
@@ -58,6 +57,7 @@ class Composer:
 
     def __init__(self, drawings: Sequence[Drawing], backgrounds: Sequence[Background], style: Style = Style()) -> None:
         self.style, self.backgrounds = style, backgrounds
+        self.easy = 0.0  # chance of a scene with one or two larger objects and little clutter: learnt from faster
         self.by_class: list[list[list[NDArray[np.uint8]]]] = [
             [_levels(d.pixels) for d in drawings if d.name == name] for name in CLASSES
         ]
@@ -67,7 +67,7 @@ class Composer:
     def compose(self, rng: Generator, height: int, width: int, first: int | None = None) -> Scene:
         """One scene of height x width pixels; `first` sets the class of its first object."""
         style, short = self.style, min(height, width)
-        if rng.random() < style.easy:
+        if rng.random() < self.easy:
             style = dataclasses.replace(style, **EASY)  # type: ignore[arg-type]
         scene = Scene(*self._canvas(rng, height, width))
         self._add_clutter(rng, scene, int(rng.integers(style.clutter + 1)))

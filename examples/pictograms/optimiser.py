@@ -35,7 +35,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 class Muon:
-    """Momentum and updates of `parameters`, all matrices; each of `processes` makes its share of the updates."""
+    """Momentum and updates of `parameters`, matrices or convolution kernels; each of `processes` makes its share of the updates."""
 
     def __init__(self, parameters: Sequence[Tensor], rank: int, processes: int) -> None:
         self.parameters, self.rank, self.processes = list(parameters), rank, processes
@@ -50,7 +50,7 @@ class Muon:
             momentum.lerp_(parameter.grad, 1 - MOMENTUM)
             ahead = parameter.grad.lerp(momentum, MOMENTUM)
             own = place % self.processes == self.rank
-            updates.append(orthogonalise(ahead) if own else torch.zeros_like(parameter))
+            updates.append(orthogonalise(ahead.flatten(1)).reshape_as(ahead) if own else torch.zeros_like(parameter))
             parameter.grad = None
         if self.processes > 1:
             flat = torch.cat([update.flatten() for update in updates])

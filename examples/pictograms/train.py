@@ -79,22 +79,24 @@ class Words:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training at one side length."""
+    """A stretch of training: the images' side, how many, and the share of easy scenes among them."""
 
     side: int
     images: int
+    easy: float
 
 
 class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets]]):
     """Batch number -> (pixels (n, 3, side, side) uint8, targets); the same for the same seed."""
 
-    def __init__(self, composer: Composer, captions: Captions, sides: list[int], size: int, seed: int) -> None:
-        self.composer, self.captions, self.sides, self.size, self.seed = composer, captions, sides, size, seed
+    def __init__(self, composer: Composer, captions: Captions, stages: list[Stage], size: int, seed: int) -> None:
+        self.composer, self.captions, self.stages, self.size, self.seed = composer, captions, stages, size, seed
 
     def __getitem__(self, number: int) -> tuple[Tensor, Targets]:
         rng = np.random.default_rng((self.seed, number))
-        side = self.sides[number]
-        scenes = [self.composer.compose(rng, side, side) for _ in range(self.size)]
+        stage = self.stages[number]
+        self.composer.easy = stage.easy
+        scenes = [self.composer.compose(rng, stage.side, stage.side) for _ in range(self.size)]
         pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)
         return pixels, self.captions.targets(rng, scenes)
 
@@ -164,8 +166,9 @@ class Trainer:
         with torch.no_grad():
             self.towers.logit_scale.fill_(math.log(10))
         named = [(n, p) for n, p in self.towers.named_parameters()]
-        hidden = [p for n, p in named if p.ndim == 2 and "resblocks" in n]
-        others = [p for n, p in named if not (p.ndim == 2 and "resblocks" in n)]
+        hidden = [p for n, p in named if (p.ndim == 2 and "resblocks" in n) or "conv1" in n]
+        chosen = {id(p) for p in hidden}
+        others = [p for _n, p in named if id(p) not in chosen]
         self.muon = Muon(hidden, rank, arguments.processes)
         self.adam = torch.optim.AdamW(others, lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.peak = arguments.rate
@@ -232,7 +235,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     names = Path(arguments.names) if arguments.names else None
     drawings = load_drawings(arguments.families, names, out / "drawings.npz")
     pool = paint_pool(np.random.default_rng(arguments.seed), arguments.pool)
-    composer = Composer([drawing for drawing in drawings if drawing.world == "seen"], pool, Style(easy=0.5))
+    composer = Composer([drawing for drawing in drawings if drawing.world == "seen"], pool, Style())
     captions = Captions(Path(arguments.knowledge))
     words = Words(captions.vocabulary())
     trainer = Trainer(arguments, words, rank)
@@ -240,12 +243,12 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     if checkpoint.is_file():
         trainer.load(checkpoint)
     share = arguments.batch // processes
-    sides = [stage.side for stage in arguments.stages for _ in range(stage.images // arguments.batch)]
+    stages = [stage for stage in arguments.stages for _ in range(stage.images // arguments.batch)]
     # Progress is counted in patches, which is what time is spent on.
-    spent = np.cumsum([(side / 16) ** 2 for side in sides])
-    batches = Batches(composer, captions, sides, share, arguments.seed + 7919 * rank)
+    spent = np.cumsum([(stage.side / 16) ** 2 for stage in stages])
+    batches = Batches(composer, captions, stages, share, arguments.seed + 7919 * rank)
     loader = torch.utils.data.DataLoader(
-        batches, batch_size=None, sampler=range(trainer.number, len(sides)), num_workers=arguments.workers,
+        batches, batch_size=None, sampler=range(trainer.number, len(stages)), num_workers=arguments.workers,
         prefetch_factor=4 if arguments.workers else None,
     )  # fmt: skip
     started, first, recent = time.monotonic(), trainer.number, []
@@ -257,8 +260,8 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
         if rank == 0 and trainer.number % arguments.report == 0:
             seconds = time.monotonic() - started
             print(
-                f"{trainer.number * arguments.batch:8,d} images of {len(sides) * arguments.batch:,}  "
-                f"{(trainer.number - first) * arguments.batch / seconds:6.1f}/s  side {sides[number]}  "
+                f"{trainer.number * arguments.batch:8,d} images of {len(stages) * arguments.batch:,}  "
+                f"{(trainer.number - first) * arguments.batch / seconds:6.1f}/s  side {stages[number].side}  "
                 f"loss {np.mean(recent):7.3f}  done {spent[number] / spent[-1]:.3f}  {seconds / 60:.1f} min",
                 flush=True,
             )
@@ -276,8 +279,8 @@ def _family(text: str) -> tuple[str, Path]:
 
 
 def _stage(text: str) -> Stage:
-    side, _, images = text.partition(":")
-    return Stage(int(side), int(images))
+    side, images, easy = text.split(":")
+    return Stage(int(side), int(images), float(easy))
 
 
 def main() -> None:
@@ -287,10 +290,10 @@ def main() -> None:
     parser.add_argument("--names", help="icon set folder whose chars.json names code points")
     parser.add_argument("--knowledge", default=str(Path(__file__).parents[2] / "kb" / "voc.json"))
     parser.add_argument("--out", required=True, help="folder for the checkpoint")
-    parser.add_argument("--stages", type=_stage, nargs="+", default=[Stage(80, 200_000), Stage(112, 300_000)],
-                        help="SIDE:IMAGES, one after the other")  # fmt: skip
+    parser.add_argument("--stages", type=_stage, nargs="+", default=[Stage(80, 200_000, 1.0), Stage(112, 300_000, 0.5)],
+                        help="SIDE:IMAGES:EASY, one after the other")  # fmt: skip
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--seed", type=int, default=0)
