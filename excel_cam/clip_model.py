@@ -109,9 +109,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
             f"{path} is OpenAI's own archive, trained with QuickGELU, but model {name} has plain GELU; "
             f"use --model {name}-quickgelu"
         )
-    towers, tokenizer = _build(name, config)
-    if (words := read_words(choice.name)) is not None:
-        tokenizer = KnownWords(words["tokens"], config["text_cfg"]["vocab_size"], name)
+    towers, tokenizer = _build(name, config, read_words(choice.name))
     visual = check_image_tower(towers.visual, name)
     fit_weights(towers, state, name, path)
     towers.requires_grad_(False)
@@ -188,8 +186,11 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
     return name, config
 
 
-def _build(name: str, config: dict[str, Any]) -> tuple[Any, open_clip.SimpleTokenizer]:
-    """The two towers, their weights still to be filled in, and the tokenizer; raises `ModelError`."""
+def _build(name: str, config: dict[str, Any], words: dict[str, Any] | None) -> tuple[Any, open_clip.SimpleTokenizer]:
+    """The two towers, their weights still to be filled in, and the tokenizer; raises `ModelError`.
+
+    words: what the words file beside the configuration holds, where there is one.
+    """
     text = config["text_cfg"]
     with quiet_logs():  # open_clip warns of random weights
         try:
@@ -197,6 +198,8 @@ def _build(name: str, config: dict[str, Any]) -> tuple[Any, open_clip.SimpleToke
             tokenizer = open_clip.SimpleTokenizer(**text.get("tokenizer_kwargs", {}))
         except Exception as error:  # odd values in a configuration lead open_clip into whatever comes
             raise ModelError(f"model {name} cannot be built: {first_line(error)}") from None
+    if words is not None:
+        return towers, KnownWords(words["tokens"], towers.vocab_size, name)
     if (entries := text.get("vocab_size", tokenizer.vocab_size)) < tokenizer.vocab_size:
         raise ModelError(
             f"model {name} cannot be used: its vocabulary has {entries} entries, CLIP's tokenizer "

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from excel_cam.errors import ModelError
+from excel_cam.errors import ModelError, SettingsError
 from excel_cam.settings import Settings
 
 WORDS_SUFFIX = ".words.json"
@@ -38,6 +38,10 @@ def read_words(name: str) -> dict[str, Any] | None:
     known = {entry.name for entry in dataclasses.fields(Settings)}
     if not isinstance(settings, dict) or not settings.keys() <= known:
         raise ModelError(f"{path}: settings must be an object with keys out of {', '.join(sorted(known))}")
+    try:
+        Settings(**settings)
+    except (SettingsError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: settings: {error}") from None
     return content
 
 

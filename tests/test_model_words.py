@@ -78,6 +78,8 @@ def test_a_class_that_the_model_does_not_know_is_refused(small_model: Path) -> N
         ('{"tokens": [], "settings": {}, "more": 1}', "expected an object with the keys tokens and settings"),
         ('{"tokens": [1, "2"], "settings": {}}', "tokens must be a list of whole numbers"),
         ('{"tokens": [], "settings": {"sides": 3}}', "settings must be an object with keys out of"),
+        ('{"tokens": [], "settings": {"size": 3}}', "settings: size is 3; expected between 32 and 4096"),
+        ('{"tokens": [], "settings": {"size": "big"}}', "settings: '<=' not supported"),
         ('{"tokens": [-1, 49406, 49407], "settings": {}}', "list of 3 tokens does not fit its token table of"),
     ],
 )

@@ -35,7 +35,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 class Muon:
-    """Momentum and updates of `parameters`, matrices or convolution kernels; each of `processes` makes its share of the updates."""
+    """Momentum and updates of matrices or convolution kernels; each of `processes` makes its share of the updates."""
 
     def __init__(self, parameters: Sequence[Tensor], rank: int, processes: int) -> None:
         self.parameters, self.rank, self.processes = list(parameters), rank, processes
