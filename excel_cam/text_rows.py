@@ -16,7 +16,8 @@ from excel_cam.knowledge import KnowledgeBase
 def prompt_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
     """(T, D) unit rows of classes, then background words: the mean over the templates, normalised again.
 
-    Raises `KnowledgeError` naming class or background word when a prompt is too long.
+    Raises `KnowledgeError` naming class or background word when a prompt is too long or has a word that the model
+    does not know.
     """
     prompts = [*(entry.prompt for entry in knowledge.classes), *knowledge.background]
     places = [f"class {entry.name}, prompt" for entry in knowledge.classes]
