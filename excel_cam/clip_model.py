@@ -19,6 +19,8 @@ from torch import Tensor
 from excel_cam.calibration import check_image_tower
 from excel_cam.errors import ModelError
 from excel_cam.files import hash_file
+from excel_cam.known_words import KnownWords
+from excel_cam.model_words import read_words
 from excel_cam.settings import ModelChoice
 from excel_cam.weights import first_line, fit_weights, locate_pretrained, quiet_logs, read_weights
 
@@ -53,6 +55,15 @@ class ClipModel:
         """Tokens of a text with its two special tokens."""
         return len(self.tokenizer.encode(text)) + 2
 
+    @property
+    def known_tokens(self) -> tuple[int, ...] | None:
+        """What the rows of a small token table stand for; None for a model that knows every word."""
+        return self.tokenizer.tokens if isinstance(self.tokenizer, KnownWords) else None
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words that a model with a small vocabulary does not know; none for any other model."""
+        return self.tokenizer.unknown_words(text) if isinstance(self.tokenizer, KnownWords) else []
+
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts of at most `context_length` tokens: (len(texts), D) float32 on the CPU, not normalised."""
@@ -79,7 +90,8 @@ class ClipModel:
 def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 - frozen
     """Load a frozen model, ready for inference.
 
-    choice.name: an open_clip model name, or a path to an open_clip model configuration (`.json`).
+    choice.name: an open_clip model name, or a path to an open_clip model configuration (`.json`); a words file beside
+    that (see `model_words`) is read too.
     choice.pretrained: tag of weights that open_clip knows, fetched or found in the local Hugging Face cache; not used
     when choice.weights, a checkpoint file (open_clip, OpenAI's own `.pt`, or safetensors), is given.
     choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
@@ -97,7 +109,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
             f"{path} is OpenAI's own archive, trained with QuickGELU, but model {name} has plain GELU; "
             f"use --model {name}-quickgelu"
         )
-    towers, tokenizer = _build(name, config)
+    towers, tokenizer = _build(name, config, read_words(choice.name))
     visual = check_image_tower(towers.visual, name)
     fit_weights(towers, state, name, path)
     towers.requires_grad_(False)
@@ -174,8 +186,11 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
     return name, config
 
 
-def _build(name: str, config: dict[str, Any]) -> tuple[Any, open_clip.SimpleTokenizer]:
-    """The two towers, their weights still to be filled in, and the tokenizer; raises `ModelError`."""
+def _build(name: str, config: dict[str, Any], words: dict[str, Any] | None) -> tuple[Any, open_clip.SimpleTokenizer]:
+    """The two towers, their weights still to be filled in, and the tokenizer; raises `ModelError`.
+
+    words: what the words file beside the configuration holds, where there is one.
+    """
     text = config["text_cfg"]
     with quiet_logs():  # open_clip warns of random weights
         try:
@@ -183,6 +198,8 @@ def _build(name: str, config: dict[str, Any]) -> tuple[Any, open_clip.SimpleToke
             tokenizer = open_clip.SimpleTokenizer(**text.get("tokenizer_kwargs", {}))
         except Exception as error:  # odd values in a configuration lead open_clip into whatever comes
             raise ModelError(f"model {name} cannot be built: {first_line(error)}") from None
+    if words is not None:
+        return towers, KnownWords(words["tokens"], towers.vocab_size, name)
     if (entries := text.get("vocab_size", tokenizer.vocab_size)) < tokenizer.vocab_size:
         raise ModelError(
             f"model {name} cannot be used: its vocabulary has {entries} entries, CLIP's tokenizer "

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from excel_cam.errors import SettingsError
+from excel_cam.model_words import recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -76,6 +77,8 @@ def settings_options(*groups: str) -> Callable[[Command], Command]:
 
 def chosen_settings(ctx: click.Context) -> tuple[Settings, dict[str, str]]:
     """The settings a command was called with, and where each that is not the preset's came from."""
+    model = chosen_model(ctx).name
+    recorded = recorded_settings(model)
     settings = PRESETS[ctx.params["preset"]]
     given: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -84,9 +87,9 @@ def chosen_settings(ctx: click.Context) -> tuple[Settings, dict[str, str]]:
             given[entry.name] = ctx.params[entry.name]
             sources[entry.name] = source
         else:
-            sources[entry.name] = f"preset {ctx.params['preset']}"
+            sources[entry.name] = f"model {model}" if entry.name in recorded else f"preset {ctx.params['preset']}"
     try:
-        return dataclasses.replace(settings, **given), sources
+        return dataclasses.replace(settings, **recorded | given), sources
     except SettingsError as error:
         raise click.UsageError(str(error), ctx) from None
 

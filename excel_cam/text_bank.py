@@ -65,7 +65,7 @@ def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settin
     key = hash_json(
         {"format": FORMAT, "knowledge": knowledge.content(), "model": model.name,
          "configuration": open_clip.get_model_config(model.name), "weights": model.fingerprint,
-         "settings": settings.group("text")}
+         "tokens": model.known_tokens, "settings": settings.group("text")}
     )  # fmt: skip
     # Safe as a file name, whatever the knowledge base calls itself.
     label = re.sub(r"[^A-Za-z0-9-]", "_", knowledge.dataset)[:40]

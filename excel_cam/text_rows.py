@@ -16,11 +16,19 @@ from excel_cam.knowledge import KnowledgeBase
 def prompt_rows(knowledge: KnowledgeBase, model: ClipModel) -> NDArray[np.float64]:
     """(T, D) unit rows of classes, then background words: the mean over the templates, normalised again.
 
-    Raises `KnowledgeError` naming class or background word when a prompt is too long.
+    Raises `KnowledgeError` naming class or background word when a prompt is too long or has a word that the model
+    does not know.
     """
     prompts = [*(entry.prompt for entry in knowledge.classes), *knowledge.background]
     places = [f"class {entry.name}, prompt" for entry in knowledge.classes]
     places += [f"background word {index}" for index in range(1, len(knowledge.background) + 1)]
+    for prompt in prompts:
+        # A sentence can do without a word; a class that is unknown would get labels without meaning.
+        if unknown := model.unknown_words(prompt):
+            raise KnowledgeError(
+                f"model {model.name} does not know '{unknown[0]}' (in '{prompt}'): it holds only some words; "
+                "choose another --model"
+            )
     texts = [[template.format(prompt) for prompt in prompts] for template in knowledge.templates]
     return _mean_rows([_encode(of_template, places, knowledge, model) for of_template in texts])
 

@@ -1,0 +1,208 @@
+"""The paper's ablation on any data set with masks in VOC's layout: what each part of the method is worth.
+
+    python examples/ablation.py --root SET --model clip.json --weights clip.safetensors --out ablation.md
+    python examples/ablation.py --root SET --only "last 5 blocks" --only "centred blob"
+
+SET holds JPEGImages, SegmentationClass and tags.csv, as examples/pictograms/scenes.py writes them. Every row is mIoU
+over the whole set with a 95 % interval: the images are drawn anew, with replacement, 2,000 times (bootstrap), the
+same draws for all rows, so that the last column can give the interval of a row's difference to the reference row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from tqdm import tqdm
+
+from excel_cam import Labeller, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam.classes import IGNORE, VOC_CLASSES
+from excel_cam.datasets import Sample, open_voc
+from excel_cam.lists import read_names
+from excel_cam.model_words import recorded_settings
+from excel_cam.settings import ModelChoice, Settings
+
+Label = NDArray[np.uint8]
+Confusion = NDArray[np.int64]
+DRAWS = 2000
+REFERENCE = "last 5 blocks"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row: its part of the table, and how it differs from the reference row's settings."""
+
+    part: str
+    name: str
+    changes: dict[str, Any]
+
+
+# The reference row is preset `paper` with what is recorded with the model.
+VARIANTS = (
+    Variant("attention", "q-k", {"attention": "qk"}),
+    Variant("attention", "v-v, last 5", {"attention": "vv"}),
+    Variant("attention", "last block", {"calibrated_blocks": 1}),
+    Variant("attention", REFERENCE, {}),
+    Variant("TSE", "without", {"attributes": "none"}),
+    *(Variant("TSE", f"B = {count}", {"clusters": count}) for count in (10, 20, 40, 80, 112, 200)),
+    Variant("stages", "CAM", {"affinity": False, "refine": "none"}),
+    Variant("stages", "+ affinity", {"refine": "none"}),
+    Variant("stages", "CAM + PAR, no affinity", {"affinity": False}),
+)
+
+
+def centred_blob(photograph: Label, tags: Sequence[int]) -> Label:
+    """An ellipse of half the image's sides in the middle, cut into one column for each tag."""
+    height, width = photograph.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    inside = ((y + 0.5) / height * 2 - 1) ** 2 + ((x + 0.5) / width * 2 - 1) ** 2 < 0.6**2
+    return _in_columns(inside, tags)
+
+
+def colour_saliency(photograph: Label, tags: Sequence[int]) -> Label:
+    """Whatever differs in colour from the image's border by more than Otsu's threshold, one column for each tag."""
+    smooth = ndimage.gaussian_filter(photograph.astype(np.float64), (3, 3, 0))
+    margin = max(1, min(photograph.shape[:2]) // 12)
+    edge = np.ones(photograph.shape[:2], bool)
+    edge[margin:-margin, margin:-margin] = False
+    border = smooth[edge]
+    spread = border.std(axis=0) + 5
+    distance = np.sqrt((((smooth - border.mean(axis=0)) / spread) ** 2).sum(axis=2))
+    return _in_columns(distance > _otsu(distance), tags)
+
+
+def _otsu(values: NDArray[np.float64]) -> float:
+    """The threshold that parts values into two groups as far from each other as can be."""
+    counts, edges = np.histogram(values, bins=128)
+    centres = (edges[1:] + edges[:-1]) / 2
+    below, above = counts.cumsum(), counts[::-1].cumsum()[::-1]
+    mean_below = (counts * centres).cumsum() / np.maximum(below, 1)
+    mean_above = (counts * centres)[::-1].cumsum()[::-1] / np.maximum(above, 1)
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return float(edges[1:-1][between.argmax()])
+
+
+def _in_columns(inside: NDArray[np.bool_], tags: Sequence[int]) -> Label:
+    """Give the pixels inside to the tags from left to right, equally many each."""
+    label = np.zeros(inside.shape, np.uint8)
+    if not tags:
+        return label
+    shares = inside.sum(axis=0).cumsum()
+    column = np.minimum(shares * len(tags) // max(1, int(shares[-1])), len(tags) - 1)
+    values = np.array([tag + 1 for tag in tags], np.uint8)[column]
+    label[inside] = np.broadcast_to(values, inside.shape)[inside]
+    return label
+
+
+BASELINES: dict[str, Callable[[Label, Sequence[int]], Label]] = {
+    "centred blob": centred_blob,
+    "colour saliency": colour_saliency,
+}
+
+
+def confusion(truth: Label, label: Label, classes: int = len(VOC_CLASSES) + 1) -> Confusion:
+    """(classes, classes) counted pixels, rows truth; truth 255 is skipped, a label of 255 counts as background."""
+    counted = truth != IGNORE
+    label = np.where(label == IGNORE, 0, label)
+    pairs = truth[counted].astype(np.int64) * classes + label[counted]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def mean_iou(matrices: Confusion) -> NDArray[np.float64]:
+    """mIoU in percent of (..., C, C) confusion matrices, over the classes that occur in truth or label."""
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
+    union = matrices.sum(axis=-1) + matrices.sum(axis=-2) - hits
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * np.nanmean(np.where(union > 0, hits / union, np.nan), axis=-1)
+
+
+def bootstrap(per_image: Confusion, seed: int = 0) -> NDArray[np.float64]:
+    """(DRAWS,) mIoU of image sets drawn with replacement from (n, C, C); the same draws for the same n."""
+    rng = np.random.default_rng(seed)
+    count = len(per_image)
+    weights = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)])
+    return mean_iou((weights @ per_image.reshape(count, -1)).reshape(DRAWS, *per_image.shape[1:]))
+
+
+def measure(
+    samples: Sequence[Sample], truth: Path, labeller: Callable[[Label, Sequence[int]], Label], name: str
+) -> Confusion:
+    """(images, C, C): one confusion matrix per image."""
+    matrices = []
+    for sample in tqdm(samples, desc=name, unit="image", disable=None):
+        mask = np.asarray(Image.open(truth / f"{sample.name}.png"))
+        matrices.append(confusion(mask, labeller(read_image(sample.image_path), sample.tags)))
+    return np.stack(matrices)
+
+
+def format_table(rows: Sequence[tuple[str, str, Confusion]]) -> str:
+    """A Markdown table: part, row, mIoU and its interval, difference to the reference row and its interval."""
+    drawn = {(part, name): bootstrap(matrices) for part, name, matrices in rows}
+    reference = drawn.get(("attention", REFERENCE))
+    lines = ["| part | row | mIoU | 95 % | against the reference |", "|---|---|---|---|---|"]
+    for part, name, matrices in rows:
+        draws = drawn[part, name]
+        difference = "not measured"
+        if reference is not None:
+            low, high = np.percentile(draws - reference, [2.5, 97.5])
+            difference = "reference" if (part, name) == ("attention", REFERENCE) else f"{low:+.1f} … {high:+.1f}"
+        low, high = np.percentile(draws, [2.5, 97.5])
+        score = float(mean_iou(matrices.sum(axis=0)))
+        lines.append(f"| {part} | {name} | {score:.1f} | {low:.1f} … {high:.1f} | {difference} |")
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__)
+@click.option("--root", type=click.Path(path_type=Path), required=True, help="Data set in VOC's layout, with masks.")
+@click.option("--list", "names_from", help="Only the names in this file.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first images.")
+@click.option("--model", default=ModelChoice.name, show_default=True, help="As `excel-cam generate` takes it.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Its weights file.")
+@click.option("--size", type=int, help="Input side instead of the one recorded with the model.")
+@click.option("--clusters", type=int, help="B of the reference instead of the one recorded with the model.")
+@click.option("--only", multiple=True, help="Only rows of this name; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the table here, instead of printing it.")
+def main(
+    root: Path, names_from: str | None, limit: int | None, model: str, weights: Path | None, size: int | None,
+    clusters: int | None, only: tuple[str, ...], out: Path | None,
+) -> None:  # fmt: skip
+    """Measure all rows and print the table."""
+    names = None if names_from is None else read_names(names_from)
+    samples = open_voc(root, "train", root / "tags.csv", names).samples[:limit]
+    clip = load_model(ModelChoice(model, weights=weights))
+    given = {key: value for key, value in (("size", size), ("clusters", clusters)) if value is not None}
+    reference = dataclasses.replace(Settings(), **recorded_settings(model) | given)
+    rows = []
+    for variant in VARIANTS:
+        if only and variant.name not in only:
+            continue
+        settings = dataclasses.replace(reference, **variant.changes)
+        labeller = Labeller(clip, build_text_bank(shipped_knowledge("voc"), clip, settings), settings)
+        matrices = measure(samples, root / "SegmentationClass", _one_by_one(labeller), variant.name)
+        rows.append((variant.part, variant.name, matrices))
+    for name, baseline in BASELINES.items():
+        if not only or name in only:
+            rows.append(("baselines", name, measure(samples, root / "SegmentationClass", baseline, name)))
+    text = (
+        f"{len(samples)} scenes of {root.name}, size {reference.size}, B {reference.clusters}\n\n{format_table(rows)}"
+    )
+    if out is None:
+        click.echo(text)
+    else:
+        out.write_text(text + "\n")
+
+
+def _one_by_one(labeller: Labeller) -> Callable[[Label, Sequence[int]], Label]:
+    return lambda photograph, tags: labeller.label([photograph], [tags])[0]
+
+
+if __name__ == "__main__":
+    main()

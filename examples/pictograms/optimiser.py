@@ -1,0 +1,69 @@
+"""Muon: momentum whose updates of weight matrices are made orthogonal, the work shared between processes.
+
+For small transformers trained briefly it needs about half the images AdamW needs. Written out here because the matrices
+are shared out between the processes, which torch's own does not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+MOMENTUM = 0.95
+DECAY = 0.05
+STEPS = 4  # Newton-Schulz iterations
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5: drives all singular values towards 1
+
+
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """The nearest matrix with orthogonal rows or columns, roughly, and with an update's usual size (RMS 0.2)."""
+    rows, columns = matrix.shape
+    x = matrix.bfloat16()
+    if rows > columns:
+        x = x.T
+    x = x / (x.norm() + 1e-7)
+    a, b, c = QUINTIC
+    for _ in range(STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    if rows > columns:
+        x = x.T
+    return x.float() * (0.2 * max(rows, columns) ** 0.5)
+
+
+class Muon:
+    """Momentum and updates of matrices or convolution kernels; each of `processes` makes its share of the updates."""
+
+    def __init__(self, parameters: Sequence[Tensor], rank: int, processes: int) -> None:
+        self.parameters, self.rank, self.processes = list(parameters), rank, processes
+        self.momentum = [torch.zeros_like(p) for p in self.parameters]
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Change the parameters by their gradients, which must be the same in all processes, and clear these."""
+        updates = []
+        for place, (parameter, momentum) in enumerate(zip(self.parameters, self.momentum, strict=True)):
+            assert parameter.grad is not None
+            momentum.lerp_(parameter.grad, 1 - MOMENTUM)
+            ahead = parameter.grad.lerp(momentum, MOMENTUM)
+            own = place % self.processes == self.rank
+            updates.append(orthogonalise(ahead.flatten(1)).reshape_as(ahead) if own else torch.zeros_like(parameter))
+            parameter.grad = None
+        if self.processes > 1:
+            flat = torch.cat([update.flatten() for update in updates])
+            torch.distributed.all_reduce(flat)
+            parts = flat.split([update.numel() for update in updates])
+            updates = [part.reshape(update.shape) for part, update in zip(parts, updates, strict=True)]
+        for parameter, update in zip(self.parameters, updates, strict=True):
+            parameter.mul_(1 - rate * DECAY).sub_(update, alpha=rate)
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """What a checkpoint keeps."""
+        return {"momentum": self.momentum}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        """Go on from a checkpoint."""
+        self.momentum = state["momentum"]
