@@ -24,6 +24,7 @@ from excel_cam.files import first_lines, hash_file, hash_json, remove_stale_part
 from excel_cam.knowledge import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
 from excel_cam.label_files import write_label
 from excel_cam.lists import read_names
+from excel_cam.model_words import WORDS_SUFFIX
 from excel_cam.photographs import Photograph, read_photograph
 from excel_cam.records import FailureLog, Identity, check_writable, differences, read_run, write_run
 from excel_cam.run import Outcome, Plan, execute, label_path, plan_run
@@ -147,7 +148,9 @@ class Generation:
         path = Path(self.model_choice.name)
         if path.suffix != ".json" or not path.is_file():  # what is not there is reported when it is loaded
             return self.model_choice.name
-        return f"{path.stem} {hash_file(path)[:16]}"
+        words = path.with_suffix(WORDS_SUFFIX)
+        vocabulary = f" {hash_file(words)[:16]}" if words.is_file() else ""
+        return f"{path.stem} {hash_file(path)[:16]}{vocabulary}"
 
     def _asked(self) -> dict[str, Any]:
         """The model as asked for. The same question gets the same answer as the last run did, without loading it."""
