@@ -246,6 +246,14 @@ def test_training_resumes_and_ships_a_model_that_loads(drawings: list[Drawing], 
     assert model.unknown_words("a clean origami zebra") == ["zebra"]
 
 
+def test_training_without_drawings_of_a_class_says_which(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "train.py"), "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "the families given have no drawing of aeroplane, bicycle" in result.stderr
+    assert not (tmp_path / "drawings.npz").exists()
+
+
 def _run(command: list[object]) -> list[str]:
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

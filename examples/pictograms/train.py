@@ -310,7 +310,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "rendezvous").unlink(missing_ok=True)
     names = Path(arguments.names) if arguments.names else None
-    load_drawings(arguments.families, names, out / "drawings.npz")
+    drawings = load_drawings(arguments.families, names, out / "drawings.npz")
+    if absent := sorted(set(CLASSES) - {drawing.name for drawing in drawings if drawing.world == "seen"}):
+        (out / "drawings.npz").unlink()
+        parser.error(f"the families given have no drawing of {', '.join(absent)} to train on; add --family NAME=PATH")
     if arguments.processes == 1:
         train(0, arguments)
     else:
