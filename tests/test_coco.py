@@ -52,7 +52,9 @@ def test_a_given_root_may_be_the_folder_or_its_parent(coco: Path) -> None:
     for given in (coco, coco.parent):
         assert find_coco_root(given, {}) == (coco, "--root")
         assert find_coco_root(None, {"EXCEL_CAM_COCO_ROOT": str(given)}) == (coco, "EXCEL_CAM_COCO_ROOT")
+        assert find_coco_root(None, {}, given) == (coco, "[roots] coco")
     assert find_coco_root(coco, {"EXCEL_CAM_COCO_ROOT": "other"}) == (coco, "--root")
+    assert find_coco_root(None, {"EXCEL_CAM_COCO_ROOT": str(coco)}, Path("other")) == (coco, "EXCEL_CAM_COCO_ROOT")
 
 
 @pytest.mark.parametrize("place", ["COCO", "data/coco", "datasets/COCO"])
