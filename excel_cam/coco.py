@@ -14,13 +14,22 @@ from excel_cam.datasets import DataSet, Sample, checked_names, require_tags
 from excel_cam.errors import DataError, UsageError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import drop_image_suffix, quoted
+from excel_cam.roots import RootRule, find_root
 from excel_cam.tags import read_tags
 
 COCO_ROOT_VARIABLE = "EXCEL_CAM_COCO_ROOT"
 COCO_SPLITS = ("train2014", "val2014", "train2017", "val2017")
 COCO_DEFAULT_SPLIT = "train2014"  # what the paper and its field train on
 
-_USUAL_PLACES = tuple(f"{under}{name}" for under in ("", "data/", "datasets/") for name in ("COCO", "coco"))
+
+def _is_coco(place: Path) -> bool:
+    return os.path.isdir(place / "annotations") or bool(_splits_present(place))
+
+
+_COCO_ROOT = RootRule(
+    name="coco", variable=COCO_ROOT_VARIABLE, inner=("COCO", "coco"), usual=("COCO", "coco"), is_root=_is_coco,
+    description=f"COCO folder, with annotations or {', '.join(COCO_SPLITS)}",
+)  # fmt: skip
 
 
 def find_coco_root(root: Path | None, environ: Mapping[str, str], configured: Path | None = None) -> tuple[Path, str]:
@@ -30,25 +39,7 @@ def find_coco_root(root: Path | None, environ: Mapping[str, str], configured: Pa
     may be the folder or its parent. Without any, COCO and coco are looked for under `.`, `data` and `datasets`.
     Raises UsageError, naming every place tried, when there is none.
     """
-    given = [(root, "--root")] if root is not None else []
-    if not given and environ.get(COCO_ROOT_VARIABLE):
-        given = [(Path(environ[COCO_ROOT_VARIABLE]).expanduser(), COCO_ROOT_VARIABLE)]
-    if not given and configured is not None:
-        given = [(configured, "[roots] coco")]
-    if given:
-        folder, how = given[0]
-        places = [(place, how) for place in (folder, folder / "COCO", folder / "coco")]
-    else:
-        places = [(Path(place), f"found as ./{place}") for place in _USUAL_PLACES]
-    for place, how in places:
-        if os.path.isdir(place / "annotations") or _splits_present(place):
-            return place, how
-    tried = ", ".join(str(place) for place, _how in places)
-    source = f"{given[0][1]} {given[0][0]}" if given else f"neither --root nor {COCO_ROOT_VARIABLE} is given"
-    raise UsageError(
-        f"no COCO folder, with annotations or {', '.join(COCO_SPLITS)} in it ({source}); tried {tried}; give it with "
-        "--root"
-    )
+    return find_root(_COCO_ROOT, root, environ, configured)
 
 
 @dataclass(frozen=True)

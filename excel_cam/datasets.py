@@ -16,6 +16,7 @@ from excel_cam.classes import MAX_CLASSES, VOC_CLASSES
 from excel_cam.errors import DataError, UsageError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import check_name, drop_image_suffix, quoted, read_class_list, read_names
+from excel_cam.roots import RootRule, find_root
 from excel_cam.tags import read_tags, read_voc_annotations
 
 VOC_ROOT_VARIABLE = "EXCEL_CAM_VOC_ROOT"
@@ -48,6 +49,13 @@ class DataSet:
     split: str | None = None  # the split the images are of, None where they were named
 
 
+_VOC_ROOT = RootRule(
+    name="voc", variable=VOC_ROOT_VARIABLE, inner=("VOC2012", "VOCdevkit/VOC2012"),
+    usual=("VOC2012", "VOCdevkit/VOC2012"), is_root=lambda place: os.path.isdir(place / "JPEGImages"),
+    description="VOC2012 folder with JPEGImages",
+)  # fmt: skip
+
+
 def find_voc_root(root: Path | None, environ: Mapping[str, str], configured: Path | None = None) -> tuple[Path, str]:
     """The VOC2012 folder (the one that holds JPEGImages) and how it was found.
 
@@ -56,25 +64,7 @@ def find_voc_root(root: Path | None, environ: Mapping[str, str], configured: Pat
     `.`, `data` and `datasets`.
     Raises UsageError, naming every place tried, when there is none.
     """
-    given = [(root, "--root")] if root is not None else []
-    if not given and environ.get(VOC_ROOT_VARIABLE):
-        given = [(Path(environ[VOC_ROOT_VARIABLE]).expanduser(), VOC_ROOT_VARIABLE)]
-    if not given and configured is not None:
-        given = [(configured, "[roots] voc")]
-    if given:
-        folder, how = given[0]
-        places = [(place, how) for place in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012")]
-    else:
-        relative = [
-            f"{under}{inner}" for under in ("", "data/", "datasets/") for inner in ("VOC2012", "VOCdevkit/VOC2012")
-        ]
-        places = [(Path(place), f"found as ./{place}") for place in relative]
-    for place, how in places:
-        if os.path.isdir(place / "JPEGImages"):
-            return place, how
-    tried = ", ".join(str(place) for place, _how in places)
-    source = f"{given[0][1]} {given[0][0]}" if given else f"neither --root nor {VOC_ROOT_VARIABLE} is given"
-    raise UsageError(f"no VOC2012 folder with JPEGImages in it ({source}); tried {tried}; give it with --root")
+    return find_root(_VOC_ROOT, root, environ, configured)
 
 
 def open_voc(root: Path, split: str, tags_file: Path | None, names: Sequence[str] | None) -> DataSet:
