@@ -29,6 +29,7 @@ from excel_cam.options import (
     chosen_settings,
     default_workers,
     model_options,
+    png_mode_option,
     settings_options,
 )
 
@@ -92,8 +93,7 @@ def cli() -> None:
               help="Folder for the labels; made if it is not there.")  # fmt: skip
 @click.option("--save-cams", "cams", type=FOLDER,
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
-@click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
-              help="8-bit values, or values with VOC's palette (which some readers turn into colours).")  # fmt: skip
+@png_mode_option
 @click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Photographs in one batch.")
 @click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",

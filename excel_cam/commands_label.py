@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from excel_cam.config import config_options
-from excel_cam.options import FILE, FOLDER, chosen_model, chosen_settings, model_options, settings_options
+from excel_cam.options import (
+    FILE,
+    FOLDER,
+    chosen_model,
+    chosen_settings,
+    model_options,
+    png_mode_option,
+    settings_options,
+)
 
 
 @click.command()
@@ -19,8 +27,7 @@ from excel_cam.options import FILE, FOLDER, chosen_model, chosen_settings, model
 @click.option(
     "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."
 )
-@click.option("--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
-              help="8-bit values, or values with VOC's palette (which some readers turn into colours).")  # fmt: skip
+@png_mode_option
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")

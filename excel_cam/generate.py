@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -110,9 +111,9 @@ class Generation:
             yield from self._count(Outcome(s, label_path(out, s), kept=True) for s in plan.samples)
             return
         if earlier and not self.destination.overwrite:
-            self._refuse_differences(earlier["identity"]["known"], self._known())
+            self._refuse_differences(earlier["identity"]["known"], self._known)
         model, bank = prepare_text(self.model_choice, self.knowledge, self.settings, self.report)
-        identity = Identity(self._known(), {"weights": model.fingerprint, "precision": model.precision})
+        identity = Identity(self._known, {"weights": model.fingerprint, "precision": model.precision})
         plan = self._plan(identity, earlier)
 
         failures = FailureLog(out)
@@ -132,6 +133,7 @@ class Generation:
             raise
         close("complete with failures" if self.counts["failed"] else "complete")
 
+    @cached_property
     def _known(self) -> dict[str, Any]:
         """What decides the labels and needs no model."""
         settings = self.settings.group("text") | self.settings.group("image")
@@ -152,6 +154,7 @@ class Generation:
         vocabulary = f" {hash_file(words)[:16]}" if words.is_file() else ""
         return f"{path.stem} {hash_file(path)[:16]}{vocabulary}"
 
+    @cached_property
     def _asked(self) -> dict[str, Any]:
         """The model as asked for. The same question gets the same answer as the last run did, without loading it."""
         weights = self.model_choice.weights
@@ -167,11 +170,11 @@ class Generation:
         """The identity of the labels that this run would make, where the earlier run's record tells it."""
         if (
             not earlier
-            or earlier.get("asked") != self._asked()
+            or earlier.get("asked") != self._asked
             or not isinstance(earlier["identity"].get("resolved"), dict)
         ):
             return None
-        return Identity(self._known(), earlier["identity"]["resolved"])
+        return Identity(self._known, earlier["identity"]["resolved"])
 
     def _refuse_differences(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         if found := differences(before, now):
@@ -260,7 +263,7 @@ class Generation:
                 "background_class": self.knowledge.has_background,
             },
             "work": {"batch_size": self.work.batch_size, "workers": self.work.workers},
-            "asked": self._asked(),
+            "asked": self._asked,
             "identity": {"known": identity.known, "resolved": identity.resolved},
         }  # fmt: skip
 

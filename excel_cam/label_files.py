@@ -18,7 +18,6 @@ _STAMP_MARK = b"tEXt" + STAMP_KEY.encode() + b"\0"
 _STAMP_LENGTH = 32
 _HEAD_LENGTH = 1200  # bytes within which the stamp lies: before the pixels, after a palette at most
 
-PNG_MODES = ("L", "P")
 PALETTE = voc_palette()
 
 

@@ -23,6 +23,11 @@ CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of 
 _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
 
+png_mode_option = click.option(
+    "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
+    help="8-bit values, or values with VOC's palette (which some readers turn into colours).",
+)  # fmt: skip
+
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Numbers with commas between, as many as are expected; a config file may also give them as a list."""
