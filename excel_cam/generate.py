@@ -29,7 +29,7 @@ from excel_cam.model_words import WORDS_SUFFIX
 from excel_cam.photographs import Photograph, read_photograph
 from excel_cam.records import FailureLog, Identity, check_writable, differences, read_run, write_run
 from excel_cam.run import Outcome, Plan, execute, label_path, plan_run
-from excel_cam.settings import ModelChoice, Settings, check_background
+from excel_cam.settings import ModelChoice, Settings, check_background, check_crf_backend
 from excel_cam.soft_maps import kept_maps, maps_path, write_maps
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from excel_cam.text_bank import TextBank
 
 Report = Callable[[str], None]
-_VERSIONED = ("torch", "open_clip_torch", "numpy", "pillow", "scipy")
+_VERSIONED = ("torch", "open_clip_torch", "numpy", "pillow", "scipy", "pydensecrf2")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class Generation:
         self.data, self.root_found = open_source(self.source, self.destination.out)
         self.knowledge = choose_knowledge(self.source, self.data)
         check_background(self.knowledge.has_background, self.settings)
+        check_crf_backend(self.settings.crf_backend)
         for note in (f"{self.data.name}: {self.data.root} ({self.root_found})", *self.data.notes):
             self.report(note)
         if self.settings.attributes != "none" and not self.knowledge.sentence_count:

@@ -23,7 +23,7 @@ from excel_cam.masks import read_mask
 from excel_cam.overlay import OVERLAY_SUFFIX, overlay_picture, write_overlay
 from excel_cam.photographs import read_photograph
 from excel_cam.records import Identity, check_writable
-from excel_cam.settings import ModelChoice, Settings
+from excel_cam.settings import ModelChoice, Settings, check_crf_backend
 
 if TYPE_CHECKING:
     from excel_cam.pipeline import Labeller
@@ -100,6 +100,7 @@ def label_photographs(
     A label made by the same command is kept. Raises `OutputError` before any work where other files are in the way,
     `ModelError` and `KnowledgeError` as the model and its text rows do.
     """
+    check_crf_backend(settings.crf_backend)
     for folder in {place.label.parent for place in places}:
         check_writable(folder)
     found = {place.label: read_stamp(place.label) for place in places}

@@ -47,14 +47,16 @@ def label_map(scores: Tensor, tags: Sequence[int], has_background: bool = True) 
     return values[scores.argmax(dim=0)]
 
 
-def doubtful_label_map(scores: Tensor, tags: Sequence[int]) -> Tensor:
-    """Label twice, with a low and a high background score, and ignore the pixels where the two disagree.
+def with_each_background(scores: Tensor) -> list[Tensor]:
+    """Part (2 + c, H, W) scores, the low and the high background first, into two of (1 + c, H, W) with one of them."""
+    return [scores[[0, *range(2, len(scores))]], scores[1:]]
 
-    scores: (2 + c, H, W): the low, then the high background score, then the classes of `tags` in order.
-    Returns (H, W) uint8 with `IGNORE` (255) where the two label maps differ, as IRN and ToCo mark doubt.
+
+def agreed_label_map(low: Tensor, high: Tensor) -> Tensor:
+    """Two (H, W) uint8 labels, of a low and a high background score, as one: `IGNORE` (255) where they differ.
+
+    So IRN and ToCo mark doubt.
     """
-    low = label_map(scores[[0, *range(2, len(scores))]], tags)
-    high = label_map(scores[1:], tags)
     return torch.where(low == high, low, IGNORE).to(torch.uint8)
 
 

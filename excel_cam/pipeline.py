@@ -16,17 +16,19 @@ from excel_cam.calibration import DenseFeatures, encode_images, grid_side
 from excel_cam.cam import class_activation_maps
 from excel_cam.classes import IGNORE
 from excel_cam.clip_model import ClipModel
+from excel_cam.crf import dense_crf
 from excel_cam.images import normalise, resize_to_input
 from excel_cam.labels import (
-    doubtful_label_map,
+    agreed_label_map,
     enlarged_strips,
     label_map,
     stack_background,
     stack_constant_backgrounds,
     upsample_maps,
+    with_each_background,
 )
-from excel_cam.refine import pixel_adaptive_refinement
-from excel_cam.settings import Settings, check_background
+from excel_cam.refine import GROWTH, pixel_adaptive_refinement
+from excel_cam.settings import Settings, check_background, check_crf_backend
 from excel_cam.text_bank import TextBank
 from excel_cam.views import View, average_over_views, chosen_views
 
@@ -63,6 +65,7 @@ class Labeller:
 
     def __init__(self, model: ClipModel, bank: TextBank, settings: Settings) -> None:
         check_background(bank.has_background, settings)
+        check_crf_backend(settings.crf_backend)
         self.model = model
         self.has_background = bank.has_background
         self.settings = settings
@@ -170,17 +173,29 @@ class Labeller:
             scores = stack_background(maps, self.settings.background_power)
         else:
             scores = stack_constant_backgrounds(maps, thresholds)
-        if self.settings.refine == "par":
+        if self.settings.uses_par:
             scores = pixel_adaptive_refinement(self._guide(image, network_input), scores)
+        stacks = [scores] if thresholds is None else with_each_background(scores)
+        if self.settings.uses_crf:
+            stacks = self._dense_crf(stacks, job.photograph)
 
-        def to_label(part: Tensor) -> Tensor:
-            if thresholds is not None:
-                return doubtful_label_map(part, job.tags)
-            return label_map(part, job.tags, self.has_background)
+        def to_label(parts: Sequence[Tensor]) -> Tensor:
+            labels = [label_map(part, job.tags, self.has_background) for part in parts]
+            return labels[0] if len(labels) == 1 else agreed_label_map(*labels)
 
         if (height, width) == job.size:
-            return to_label(scores)
-        return torch.cat([to_label(strip) for strip in enlarged_strips(scores, *job.size)])
+            return to_label(stacks)
+        strips = zip(*(enlarged_strips(stack, *job.size) for stack in stacks), strict=True)
+        return torch.cat([to_label(parts) for parts in strips])
+
+    def _dense_crf(self, stacks: Sequence[Tensor], photograph: Photograph) -> list[Tensor]:
+        """The CRF's probabilities, (c, H, W) float32 for each stack of scores, by the photograph's own pixels."""
+        # What PAR has made of 1 everywhere is GROWTH everywhere. A common factor of all scores changes nothing but
+        # where the CRF takes the least probability; with it undone, that is the same with PAR as without.
+        growth = GROWTH if self.settings.uses_par else 1.0
+        scores = [(stack / growth).cpu().numpy() for stack in stacks]
+        refined = dense_crf(photograph, scores, self.settings.crf_backend)
+        return [torch.from_numpy(probabilities).to(stacks[0].device) for probabilities in refined]
 
     def _guide(self, image: Tensor, network_input: Tensor) -> Tensor:
         """The (3, H, W) colours that guide refinement: by the release, the network's input scaled back up."""

@@ -13,6 +13,7 @@ REACH = max(DILATIONS)  # 24 pixels of replicate padding
 ITERATIONS = 20
 SHARPNESS = 0.3  # deviations at which a neighbour's weight has fallen to 1/e, for colour and position alike
 POSITION_WEIGHT = 0.01
+GROWTH = (1 + POSITION_WEIGHT) ** ITERATIONS  # 1.22: what maps of 1 everywhere become, as the weights sum to 1.01
 EPSILON = 1e-8
 STRIP_ROWS = 32  # rows whose affinities are computed at a time
 
@@ -22,7 +23,7 @@ def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITE
     """Average maps over each pixel's 48 neighbours, weighted by likeness of colour, again and again.
 
     image: (3, H, W) float32, normalised colours. maps: (c, H, W) float32, background first.
-    Returns (c, H, W) float32. The weights sum to 1.01, so values may pass 1.
+    Returns (c, H, W) float32. The weights sum to 1.01, so values may pass 1, up to `GROWTH`.
     """
     affinities = _affinities(image)
     for _ in range(iterations):

@@ -8,6 +8,7 @@ default or a help text is written here and nowhere else.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,16 @@ class Settings:
 
     # Labels, METHOD.md step 6
     background_power: float = _option(1.0, "--background-power", "Gamma in background = (1 - max map) ^ gamma.")
-    refine: str = _option("par", "--refine", "Refinement at the photograph's size.", ("par", "none"))
+    refine: str = _option(
+        "par", "--refine",
+        "Refinement at the photograph's size: pixel-adaptive (the release), none, a dense CRF, or one after the other.",
+        ("par", "none", "crf", "par+crf"),
+    )  # fmt: skip
+    crf_backend: str = _option(
+        "numpy", "--crf-backend",
+        "What computes crf: this package, or the C++ package (extra `crf`), equal to 1e-3 in probability.",
+        ("numpy", "pydensecrf2"),
+    )  # fmt: skip
     par_image: str = _option(
         "resized", "--par-image",
         "Colours that guide par: the network's input scaled back up (the release) or the photograph's own.",
@@ -111,6 +121,10 @@ class Settings:
         _require(self.calibrated_blocks >= 1, "calibrated_blocks", self.calibrated_blocks, "at least 1")
         _require(0 <= self.box_threshold < 1, "box_threshold", self.box_threshold, "at least 0 and below 1")
         _require(0 < self.background_power < float("inf"), "background_power", self.background_power, "above 0")
+        _require(
+            self.crf_backend == "numpy" or self.uses_crf, "crf_backend", self.crf_backend,
+            f"numpy with --refine {self.refine}, which has no CRF",
+        )  # fmt: skip
         _require(2**16 <= self.working_pixels <= 2**26, "working_pixels", self.working_pixels, "65536 to 67108864")
         _require(1 <= len(self.scales) <= MAX_SCALES, "scales", _listed(self.scales), f"1 to {MAX_SCALES} numbers")
         _require(len(set(self.scales)) == len(self.scales), "scales", _listed(self.scales), "each number once")
@@ -120,6 +134,16 @@ class Settings:
         if self.ignore_thresholds is not None:
             low, high = self.ignore_thresholds
             _require(0 <= low < high <= 1, "ignore_thresholds", f"{low:g},{high:g}", "LOW below HIGH, both within 0..1")
+
+    @property
+    def uses_par(self) -> bool:
+        """Whether maps go through pixel-adaptive refinement."""
+        return self.refine in ("par", "par+crf")
+
+    @property
+    def uses_crf(self) -> bool:
+        """Whether maps go through the dense CRF, last."""
+        return self.refine in ("crf", "par+crf")
 
     def group(self, name: str) -> dict[str, Any]:
         """The fields of one group (`text` or `image`) as a dictionary that JSON can hold."""
@@ -136,6 +160,15 @@ def check_background(has_background: bool, settings: Settings) -> None:
         raise SettingsError(
             f'{asked[0]} needs a background score, but the knowledge base says "background_class": false; '
             f"leave {asked[0]} out, or take that line out of the knowledge base"
+        )
+
+
+def check_crf_backend(backend: str) -> None:
+    """Raise `SettingsError` where the backend of the dense CRF that is asked for is not installed."""
+    if backend == "pydensecrf2" and importlib.util.find_spec("pydensecrf") is None:
+        raise SettingsError(
+            "crf_backend is pydensecrf2, which is not installed; pip install 'excel-cam[crf]' (it needs a C++ "
+            "compiler), or leave --crf-backend out"
         )
 
 

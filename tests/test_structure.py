@@ -11,8 +11,8 @@ import excel_cam
 
 PACKAGE = Path(excel_cam.__file__).parent
 # Steps of the method know settings, classes and errors, never one another; only the pipeline joins them.
-STEPS = {"images", "calibration", "cam", "affinity", "refine", "labels"}
-SHARED = {"settings", "classes", "errors"}
+STEPS = {"images", "calibration", "cam", "affinity", "refine", "crf", "labels"}
+SHARED = {"settings", "classes", "errors", "permutohedral"}  # the last is arithmetic alone
 PUBLIC = [
     "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "Labeller", "Settings", "TextBank",
     "__version__", "build_text_bank", "evaluate_labels", "load_model", "prompts_alone", "read_image", "read_knowledge",
