@@ -24,6 +24,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from excel_cam import Labeller, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam.bootstrap import INTERVAL, class_counts, draw_counts, mean_iou
 from excel_cam.classes import IGNORE, VOC_CLASSES
 from excel_cam.datasets import Sample, open_voc
 from excel_cam.lists import read_names
@@ -32,7 +33,6 @@ from excel_cam.settings import ModelChoice, Settings
 
 Label = NDArray[np.uint8]
 Confusion = NDArray[np.int64]
-DRAWS = 2000
 REFERENCE = "last 5 blocks"
 
 
@@ -116,20 +116,15 @@ def confusion(truth: Label, label: Label, classes: int = len(VOC_CLASSES) + 1) -
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def mean_iou(matrices: Confusion) -> NDArray[np.float64]:
-    """mIoU in percent of (..., C, C) confusion matrices, over the classes that occur in truth or label."""
-    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
-    union = matrices.sum(axis=-1) + matrices.sum(axis=-2) - hits
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 100 * np.nanmean(np.where(union > 0, hits / union, np.nan), axis=-1)
+def score(per_image: Confusion) -> float:
+    """mIoU in percent of (n, C, C) confusion matrices together, over the classes that occur in truth or label."""
+    return float(100 * mean_iou(class_counts(per_image.sum(axis=0))))
 
 
-def bootstrap(per_image: Confusion, seed: int = 0) -> NDArray[np.float64]:
-    """(DRAWS,) mIoU of image sets drawn with replacement from (n, C, C); the same draws for the same n."""
-    rng = np.random.default_rng(seed)
-    count = len(per_image)
-    weights = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)])
-    return mean_iou((weights @ per_image.reshape(count, -1)).reshape(DRAWS, *per_image.shape[1:]))
+def bootstrap(per_image: Confusion) -> NDArray[np.float64]:
+    """(DRAWS,) mIoU in percent of image sets drawn with replacement from (n, C, C); equal draws for equal n."""
+    (drawn,) = draw_counts([class_counts(per_image)])
+    return 100 * mean_iou(drawn)
 
 
 def measure(
@@ -152,11 +147,10 @@ def format_table(rows: Sequence[tuple[str, str, Confusion]]) -> str:
         draws = drawn[part, name]
         difference = "not measured"
         if reference is not None:
-            low, high = np.percentile(draws - reference, [2.5, 97.5])
+            low, high = np.percentile(draws - reference, INTERVAL)
             difference = "reference" if (part, name) == ("attention", REFERENCE) else f"{low:+.1f} … {high:+.1f}"
-        low, high = np.percentile(draws, [2.5, 97.5])
-        score = float(mean_iou(matrices.sum(axis=0)))
-        lines.append(f"| {part} | {name} | {score:.1f} | {low:.1f} … {high:.1f} | {difference} |")
+        low, high = np.percentile(draws, INTERVAL)
+        lines.append(f"| {part} | {name} | {score(matrices):.1f} | {low:.1f} … {high:.1f} | {difference} |")
     return "\n".join(lines)
 
 

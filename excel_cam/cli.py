@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from excel_cam import __version__
 from excel_cam.classes import DATASET_CLASSES
 from excel_cam.commands_doctor import doctor
+from excel_cam.commands_evaluate import evaluate
 from excel_cam.commands_export import export
 from excel_cam.commands_kb import KB_COMMANDS
 from excel_cam.commands_label import label
@@ -149,52 +150,10 @@ def _termination_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-@cli.command()
-@click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
-@click.option("--truth", type=FOLDER, required=True, help="Folder of ground-truth PNGs of the same names.")
-@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
-@click.option("--classes", type=FILE, help="Class names from a file, one per line.")
-@click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
-@click.option("--no-background", is_flag=True,
-              help="Labels of a knowledge base without a background class: the first class is 0.")  # fmt: skip
-@click.option("--ignore-as", type=click.Choice(["background", "skip"]),
-              show_default="background; with --no-background skip", help="How a predicted 255 counts.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate(
-    labels: Path, truth: Path, dataset: str | None, classes: Path | None, names_from: str | None, no_background: bool,
-    ignore_as: Any, as_json: bool,
-) -> None:  # fmt: skip
-    """Compare labels with ground truth: mIoU, per-class IoU, precision and recall.
-
-    \b
-        excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
-    """
-    from excel_cam.evaluate import evaluate_labels, format_evaluation
-    from excel_cam.files import json_line
-    from excel_cam.knowledge import class_limit
-    from excel_cam.lists import read_class_list, read_names
-    from excel_cam.records import are_without_background
-
-    if (dataset is None) == (classes is None):
-        raise click.UsageError("give the class names with either --dataset or --classes")
-    if no_background and ignore_as == "background":
-        raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
-    if not no_background and are_without_background(labels):
-        raise click.UsageError(f"{labels} holds labels without a background class; add --no-background")
-    class_names = (
-        DATASET_CLASSES[dataset]
-        if dataset is not None
-        else read_class_list(cast(Path, classes), class_limit(not no_background))[0]
-    )
-    names = None if names_from is None else read_names(names_from)
-    ignore_as = ignore_as or ("skip" if no_background else "background")
-    evaluation = evaluate_labels(labels, truth, class_names, names, ignore_as, has_background=not no_background)
-    click.echo(json_line(evaluation.to_json_dict()) if as_json else format_evaluation(evaluation), nl=not as_json)
-
-
 cli.add_command(tags)
 cli.add_command(presets)
 cli.add_command(label)
+cli.add_command(evaluate)
 cli.add_command(export)
 cli.add_command(doctor)
 

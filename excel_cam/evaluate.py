@@ -87,16 +87,16 @@ class Evaluation:
         """The evaluation in JSON's types; scores are fractions in 0..1, null (never NaN) where undefined."""
         scores = zip(self.class_names, self.iou, self.precision, self.recall, strict=True)
         return {
-            "mean_iou": _or_none(self.mean_iou),
-            "pixel_accuracy": _or_none(self.pixel_accuracy),
-            "ignored_share": _or_none(self.ignored_share),
+            "mean_iou": or_none(self.mean_iou),
+            "pixel_accuracy": or_none(self.pixel_accuracy),
+            "ignored_share": or_none(self.ignored_share),
             "ignore_as": self.ignore_as,
             "images": self.images,
             "pixels": self.pixels,
             "ignored_pixels": self.ignored_pixels,
             "truth_without_label": self.truth_without_label,
             "classes": [
-                {"name": name, "iou": _or_none(iou), "precision": _or_none(precision), "recall": _or_none(recall)}
+                {"name": name, "iou": or_none(iou), "precision": or_none(precision), "recall": or_none(recall)}
                 for name, iou, precision, recall in scores
             ],
             "confusion": self.confusion.tolist(),
@@ -109,13 +109,14 @@ def evaluate_labels(
     class_names: Sequence[str],
     names: Sequence[str] | None = None,
     ignore_as: IgnoreAs = "background",
-    on_image: Callable[[], None] | None = None,
+    on_image: Callable[[np.ndarray], None] | None = None,
     has_background: bool = True,
 ) -> Evaluation:
     """Compare `labels/<name>.png` with `truth/<name>.png` for every name; one pair of masks in memory at a time.
 
     class_names: the K foreground classes in label order. names: what to compare, repeats counted once; None means
-    every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair.
+    every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair
+    with its confusion matrix.
     has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
 
     Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size,
@@ -144,12 +145,13 @@ def evaluate_labels(
                 f"{label_path}: label is {_size(label_mask)} (H x W) but its truth {truth_path} is "
                 f"{_size(truth_mask)}; both must have the size of the photograph"
             )
-        confusion += confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
+        of_image = confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
+        confusion += of_image
         judged = truth_mask != IGNORE
         pixels += int(np.count_nonzero(judged))
         ignored_pixels += int(np.count_nonzero(judged & (label_mask == IGNORE)))
         if on_image is not None:
-            on_image()
+            on_image(of_image)
     return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
 
 
@@ -163,22 +165,38 @@ def confusion_matrix(label: np.ndarray, truth: np.ndarray, class_count: int, ign
     return np.bincount(cell, minlength=(class_count + 1) ** 2).reshape(class_count + 1, class_count + 1)
 
 
-def format_evaluation(evaluation: Evaluation) -> str:
-    """The evaluation as a table for a terminal: percent per class, then totals and what was counted how."""
+def check_expected(evaluation: Evaluation, expected: float, within: float) -> None:
+    """Raise `DataError` where the mean IoU is further than `within` from `expected`, both in percent."""
+    score = 100 * evaluation.mean_iou
+    if not abs(score - expected) <= within + 1e-9:  # rounding of the last bits is no difference; NaN is one
+        raise DataError(
+            f"mIoU is {percent(evaluation.mean_iou)} %, expected {expected:g} within {within:g} "
+            f"(difference {score - expected:+.2f})"
+        )
+
+
+def format_evaluation(evaluation: Evaluation, by_gap: bool = False) -> str:
+    """The evaluation as a table for a terminal: percent per class, then totals and what was counted how.
+
+    by_gap: also each class's IoU less the mean, and the class furthest below it first, absent ones last.
+    """
     names, iou = evaluation.class_names, evaluation.iou
     width = max(len(name) for name in names)
-    lines = [f"{'class':<{width}}  IoU %  precision %  recall %"]
-    for name, *scores in zip(names, iou, evaluation.precision, evaluation.recall, strict=True):
-        first, second, third = map(_percent, scores)
-        lines.append(f"{name:<{width}}  {first:>5}  {second:>11}  {third:>8}")
+    lines = [f"{'class':<{width}}  IoU %  precision %  recall %{'   gap' if by_gap else ''}"]
+    for index in np.argsort(iou, kind="stable") if by_gap else range(len(names)):
+        scores = (iou[index], evaluation.precision[index], evaluation.recall[index])
+        first, second, third = map(percent, scores)
+        below = iou[index] - evaluation.mean_iou
+        gap = f"  {'-' if np.isnan(below) else format(100 * below, '+.1f'):>5}" if by_gap else ""
+        lines.append(f"{names[index]:<{width}}  {first:>5}  {second:>11}  {third:>8}{gap}")
     absent = [name for name, value in zip(names, iou, strict=True) if np.isnan(value)]
     present = f"{len(names) - len(absent)} of {len(names)} classes"
     counted_as = "counted as background" if evaluation.ignore_as == "background" else "skipped"
     lines += [
         "",
-        f"mIoU            {_percent(evaluation.mean_iou)} % (mean of the {present} that occur in truth or labels)",
-        f"pixel accuracy  {_percent(evaluation.pixel_accuracy)} %",
-        f"labelled 255    {_percent(evaluation.ignored_share)} % of the pixels, {counted_as}",
+        f"mIoU            {percent(evaluation.mean_iou)} % (mean of the {present} that occur in truth or labels)",
+        f"pixel accuracy  {percent(evaluation.pixel_accuracy)} %",
+        f"labelled 255    {percent(evaluation.ignored_share)} % of the pixels, {counted_as}",
         f"images          {evaluation.images} ({evaluation.pixels} pixels, truth 255 skipped)",
     ]
     if absent:
@@ -214,11 +232,13 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return quotient
 
 
-def _or_none(score: float) -> float | None:
+def or_none(score: float) -> float | None:
+    """A score as JSON can hold it: null where it is undefined."""
     return None if np.isnan(score) else float(score)
 
 
-def _percent(score: float) -> str:
+def percent(score: float) -> str:
+    """A fraction in percent, with one decimal; a dash where it is undefined."""
     return "-" if np.isnan(score) else f"{100 * score:.1f}"
 
 

@@ -15,34 +15,40 @@ from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
 from excel_cam.pixel_limit import MAX_PIXELS
 
+MASK_SUFFIX = ".png"
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
 # Everything Pillow raises on damaged PNGs; DecompressionBombError is its guard against absurd sizes.
 DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def mask_names(folder: Path) -> list[str]:
-    """Sorted names (path below the folder with `/`, without `.png`) of its masks; hidden files and folders skipped.
+    """Sorted names of a folder's masks; see `named_files`."""
+    return named_files(folder, MASK_SUFFIX)
+
+
+def named_files(folder: Path, suffix: str) -> list[str]:
+    """Sorted names (path below the folder with `/`, without `suffix`) of its files; hidden files and folders skipped.
 
     Raises DataError where the folder, or one below it, cannot be listed.
     """
 
     def refuse(error: OSError) -> NoReturn:
         reason = error.strerror or str(error)
-        raise DataError(f"{error.filename}: expected a folder of class-index PNGs, but {reason}; check the path")
+        raise DataError(f"{error.filename}: expected a folder of *{suffix} files, but {reason}; check the path")
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        masks = [name for name in files if name.endswith(".png") and not name.startswith(".")]
-        found += [(Path(parent) / name).relative_to(folder).as_posix().removesuffix(".png") for name in masks]
+        named = [name for name in files if name.endswith(suffix) and not name.startswith(".")]
+        found += [(Path(parent) / name).relative_to(folder).as_posix().removesuffix(suffix) for name in named]
     return sorted(found)
 
 
-def mask_path(folder: Path, name: str) -> Path:
-    """Where the mask of that name lies; DataError for a name that leaves the folder."""
+def mask_path(folder: Path, name: str, suffix: str = MASK_SUFFIX) -> Path:
+    """Where the mask (or other file) of that name lies; DataError for a name that leaves the folder."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise DataError(f"name {name!r}: expected a path below {folder}, without leading / or ..; mend the list")
-    return folder / f"{name}.png"
+    return folder / f"{name}{suffix}"
 
 
 def read_mask(path: Path, class_count: int) -> np.ndarray:

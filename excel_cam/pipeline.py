@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,7 +26,7 @@ from excel_cam.labels import (
     upsample_maps,
     with_each_background,
 )
-from excel_cam.refine import GROWTH, pixel_adaptive_refinement
+from excel_cam.refine import GROWTH, guide_image, pixel_adaptive_refinement
 from excel_cam.settings import Settings, check_background, check_crf_backend
 from excel_cam.text_bank import TextBank
 from excel_cam.views import View, average_over_views, chosen_views
@@ -174,7 +173,7 @@ class Labeller:
         else:
             scores = stack_constant_backgrounds(maps, thresholds)
         if self.settings.uses_par:
-            scores = pixel_adaptive_refinement(self._guide(image, network_input), scores)
+            scores = pixel_adaptive_refinement(guide_image(image, network_input, self.settings.par_image), scores)
         stacks = [scores] if thresholds is None else with_each_background(scores)
         if self.settings.uses_crf:
             stacks = self._dense_crf(stacks, job.photograph)
@@ -196,9 +195,3 @@ class Labeller:
         scores = [(stack / growth).cpu().numpy() for stack in stacks]
         refined = dense_crf(photograph, scores, self.settings.crf_backend)
         return [torch.from_numpy(probabilities).to(stacks[0].device) for probabilities in refined]
-
-    def _guide(self, image: Tensor, network_input: Tensor) -> Tensor:
-        """The (3, H, W) colours that guide refinement: by the release, the network's input scaled back up."""
-        if self.settings.par_image == "original":
-            return image
-        return F.interpolate(network_input[None], size=image.shape[1:], mode="bilinear", align_corners=True)[0]

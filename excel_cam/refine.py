@@ -34,6 +34,17 @@ def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITE
     return maps
 
 
+def guide_image(image: Tensor, network_input: Tensor, source: str) -> Tensor:
+    """The (3, H, W) colours that guide refinement.
+
+    image: (3, H, W) normalised photograph. network_input: (3, S, S). source: `original` for the photograph, `resized`
+    for the network's input scaled back up, which is what the release does.
+    """
+    if source == "original":
+        return image
+    return F.interpolate(network_input[None], size=image.shape[1:], mode="bilinear", align_corners=True)[0]
+
+
 def _affinities(image: Tensor) -> Tensor:
     """(48, H, W) float32: each neighbour's weight, softmax(colour) + 0.01 · softmax(position)."""
     padded = _pad(image)

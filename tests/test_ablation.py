@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablation import DRAWS, bootstrap, centred_blob, colour_saliency, confusion, format_table, main, mean_iou
+from ablation import bootstrap, centred_blob, colour_saliency, confusion, format_table, main, score
 from click.testing import CliRunner
 from conftest import draw_photograph
 from PIL import Image
+
+from excel_cam.bootstrap import DRAWS
 
 
 def test_confusion_skips_ignored_truth_and_counts_an_ignored_label_as_background() -> None:
@@ -18,9 +20,9 @@ def test_confusion_skips_ignored_truth_and_counts_an_ignored_label_as_background
     assert confusion(truth, label, classes=3).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
-def test_mean_iou_is_over_the_classes_that_occur() -> None:
+def test_the_score_is_over_the_classes_that_occur() -> None:
     # background: 6 of 6 + 2 + 0, class 1: 2 of 2 + 2; class 2 occurs nowhere
-    assert mean_iou(np.array([[6, 0, 0], [2, 2, 0], [0, 0, 0]])) == pytest.approx(100 * (6 / 8 + 2 / 4) / 2)
+    assert score(np.array([[[6, 0, 0], [2, 2, 0], [0, 0, 0]]])) == pytest.approx(100 * (6 / 8 + 2 / 4) / 2)
 
 
 def test_the_bootstrap_draws_images_and_is_repeatable() -> None:
@@ -31,7 +33,7 @@ def test_the_bootstrap_draws_images_and_is_repeatable() -> None:
     mixed = np.stack([good, bad, good, bad])
     assert np.array_equal(bootstrap(mixed), bootstrap(mixed))
     low, high = np.percentile(bootstrap(mixed), [2.5, 97.5])
-    assert low < mean_iou(mixed.sum(axis=0)) < high
+    assert low < score(mixed) < high
 
 
 def test_the_table_gives_differences_to_the_reference() -> None:

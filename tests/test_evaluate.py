@@ -192,9 +192,10 @@ def test_names_are_found_in_sub_folders_and_hidden_files_are_skipped(folders: tu
     save(labels, ".hidden/x", LABEL)
     (labels / "run.json").write_text("{}")
     assert mask_names(labels) == ["a", "b/c.d"]
-    calls: list[None] = []
-    result = evaluate_labels(labels, truth, CLASSES, on_image=lambda: calls.append(None))
+    calls: list[np.ndarray] = []
+    result = evaluate_labels(labels, truth, CLASSES, on_image=calls.append)
     assert result.images == len(calls) == 2
+    assert np.array_equal(sum(calls), result.confusion)
 
 
 def test_truth_without_label_is_counted_unless_names_are_given(folders: tuple[Path, Path]) -> None:

@@ -36,13 +36,26 @@ def test_steps_do_not_import_steps(step: str) -> None:
     assert imported(step) <= SHARED
 
 
-def test_only_the_pipeline_joins_steps() -> None:
+def test_only_the_pipeline_and_the_sweep_of_its_last_steps_join_steps() -> None:
     joining = {path.stem for path in PACKAGE.glob("*.py") if len(imported(path.stem) & STEPS) > 1}
-    assert joining == {"pipeline"}
+    assert joining == {"pipeline", "sweep_labels"}
 
 
 @pytest.mark.parametrize(
-    "module", ["evaluate", "masks", "records", "tags", "datasets", "doctor", "doctor_masks", "export", "export_masks"]
+    "module",
+    [
+        "evaluate",
+        "compare",
+        "sweep",
+        "masks",
+        "records",
+        "tags",
+        "datasets",
+        "doctor",
+        "doctor_masks",
+        "export",
+        "export_masks",
+    ],
 )
 def test_what_works_on_files_imports_no_model(module: str) -> None:
     assert not imported(module) & (STEPS | {"pipeline", "clip_model", "text_bank"})
