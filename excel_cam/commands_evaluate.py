@@ -71,9 +71,9 @@ def evaluate(
         raise click.UsageError("give the class names with either --dataset or --classes")
     if no_background and ignore_as == "background":
         raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
-    if labels is not None and not no_background and are_without_background(labels):
+    if not no_background and (wrong := [f for f in (labels, against) if f is not None and are_without_background(f)]):
         advice = "they have no background score to sweep" if sweep else "add --no-background"
-        raise click.UsageError(f"{labels} holds labels without a background class; {advice}")
+        raise click.UsageError(f"{wrong[0]} holds labels without a background class; {advice}")
     class_names = (
         DATASET_CLASSES[dataset]
         if dataset is not None

@@ -146,8 +146,9 @@ class Settings:
         return self.refine in ("crf", "par+crf")
 
     def group(self, name: str) -> dict[str, Any]:
-        """The fields of one group (`text` or `image`) as a dictionary that JSON can hold."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == name}
+        """The fields of one group (`text` or `image`) as a dictionary that JSON can hold; the CRF's only with a CRF."""
+        names = [entry.name for entry in dataclasses.fields(self) if entry.metadata["group"] == name]
+        return {name: getattr(self, name) for name in names if name != "crf_backend" or self.uses_crf}
 
 
 def check_background(has_background: bool, settings: Settings) -> None:

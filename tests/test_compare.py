@@ -159,6 +159,15 @@ def test_against_on_the_command_line(excel_cam: Run, command: list[object], fold
     assert by_gap.stdout.splitlines()[1].startswith("background")
 
 
+def test_labels_of_another_kind_are_refused(
+    excel_cam: Run, command: list[object], folders: tuple[Path, Path, Path]
+) -> None:
+    (folders[1] / "run.json").write_text('{"identity": {}, "knowledge": {"background_class": false}}')
+    result = excel_cam(*command, "--against", folders[1])
+    assert result.exit_code == 2
+    assert f"{folders[1]} holds labels without a background class; add --no-background" in result.stderr
+
+
 def test_sort_by_gap_puts_the_weakest_class_first(excel_cam: Run, command: list[object]) -> None:
     rows = excel_cam(*command, "--sort", "gap").stdout.splitlines()
     assert rows[0].split()[-1] == "gap"

@@ -81,8 +81,9 @@ def test_labels_of_the_sweep_are_those_of_generate(
     assert found["refined"] is bool(images)
     assert found["images"] == len(VOC_TAGS)
     assert found["background_power"]["best"]["value"] == 2
-    assert found["background_power"]["best"]["mean_iou"] > 0.999
-    assert found["background_power"]["curve"][1]["mean_iou"] < 0.99
+    scores = {point["value"]: point["mean_iou"] for point in found["background_power"]["curve"]}
+    assert scores[2] > 0.99  # saved maps are rounded
+    assert scores[1] < 0.98
     assert ElementTree.parse(curve).getroot().tag == f"{SVG}svg"
 
 
