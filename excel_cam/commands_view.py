@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import click
@@ -52,11 +53,13 @@ def view(
 
     if names_from is not None and names is not None:
         raise click.UsageError("give the names with either --list or --names")
-    named = None if names is None else [name.strip() for name in names.split(",") if name.strip()]
-    if named is None and names_from is not None:
+    named = None
+    if names_from is not None:
         named = read_names(names_from)
+    elif names is not None:
+        named = read_names(io.StringIO(names.replace(",", "\n")))
     if rows is None:
-        rows = len(named) if names is not None and named else 6
+        rows = 6 if names is None or named is None else len(named)
     chosen = View(
         labels, images, named_classes(labels, dataset, classes), truth, cams, named, out, order, limit, strip, rows,
         overwrite,

@@ -91,9 +91,14 @@
 
   // The class of a pixel: read from the small pictures, whose colours stand for one class each
   const pixelsOf = new Map();
-  function titleAt(image, left, top) {
+  function titleAt(image, left, top, again) {
     const width = image.naturalWidth, height = image.naturalHeight;
-    if (!width) return null;
+    if (!width) {
+      // Not shown so far, so not loaded
+      image.addEventListener("load", again, { once: true });
+      image.loading = "eager";
+      return null;
+    }
     if (!pixelsOf.has(image)) {
       const canvas = document.createElement("canvas");
       canvas.width = width;
@@ -128,7 +133,7 @@
     const parts = [];
     for (const key of ["truth", "label"]) {
       const image = picture.querySelector(`[data-layer=${key}] img`);
-      const title = image && titleAt(image, left, top);
+      const title = image && titleAt(image, left, top, () => readPixel(event));
       if (title) parts.unshift(`${key}: ${title}`);
     }
     const readout = picture.querySelector(".readout");
