@@ -43,8 +43,23 @@ def test_only_the_pipeline_joins_steps() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["evaluate", "masks", "records", "tags", "datasets", "doctor", "doctor_masks", "export", "export_masks", "view",
-     "view_measure", "view_page", "view_source", "view_strip", "view_thumbnails"],
+    [
+        "evaluate",
+        "masks",
+        "records",
+        "tags",
+        "datasets",
+        "doctor",
+        "doctor_masks",
+        "export",
+        "export_masks",
+        "view",
+        "view_measure",
+        "view_page",
+        "view_source",
+        "view_strip",
+        "view_thumbnails",
+    ],
 )
 def test_what_works_on_files_imports_no_model(module: str) -> None:
     assert not imported(module) & (STEPS | {"pipeline", "clip_model", "text_bank"})

@@ -221,14 +221,18 @@ def test_the_run_record_gives_class_names_and_the_background_power(
     (made.labels / "run.json").write_text(json.dumps({"identity": {"known": known, "resolved": {}}}))
     arguments = ["view", made.labels, "--images", made.images, "--cams", made.cams]
     page = written(excel_cam, arguments, tmp_path / "report.html")
-    assert {row["data-title"] for row in page.all("tr") if "data-value" in row} == {"background", "a", "b", "c", "ignored"}
+    assert {row["data-title"] for row in page.all("tr") if "data-value" in row} == {
+        "background",
+        "a",
+        "b",
+        "c",
+        "ignored",
+    }
     doubts = {card["data-name"]: float(card["data-doubt"]) for card in cards(page)}
     assert doubts[STAR] == 0  # 0.52 and 0.48 ^ 3 = 0.11 are far apart
 
 
-def test_the_same_command_writes_the_same_bytes_and_asks_first(
-    excel_cam: Run, made: Viewable, tmp_path: Path
-) -> None:
+def test_the_same_command_writes_the_same_bytes_and_asks_first(excel_cam: Run, made: Viewable, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     written(excel_cam, made.arguments(), out)
     first = out.read_bytes()
@@ -361,9 +365,7 @@ def test_files_that_are_missing_damaged_or_do_not_fit_are_one_line(
         (["--strip", "LABELS/strip.png"], "it would pass for a label; write it elsewhere"),
     ],
 )
-def test_what_cannot_be_asked_for_is_said(
-    excel_cam: Run, made: Viewable, more: list[str], expected: str
-) -> None:
+def test_what_cannot_be_asked_for_is_said(excel_cam: Run, made: Viewable, more: list[str], expected: str) -> None:
     result = excel_cam(*made.plain(*(word.replace("LABELS", str(made.labels)) for word in more)))
     assert result.exit_code == 2
     assert expected in result.stderr

@@ -107,13 +107,14 @@ def strip(excel_cam: Run, arguments: list[object], out: Path) -> Image.Image:
         return picture
 
 
-def test_a_strip_has_a_row_per_image_and_a_column_per_picture(
-    excel_cam: Run, made: Viewable, tmp_path: Path
-) -> None:
+def test_a_strip_has_a_row_per_image_and_a_column_per_picture(excel_cam: Run, made: Viewable, tmp_path: Path) -> None:
     cell = CELL_WIDTH + 14
     one = strip(excel_cam, made.plain("--names", "half"), tmp_path / "strip.png")
     assert one.width == 2 * cell + 14  # photograph, label
-    assert strip(excel_cam, made.plain("--names", "half", "--truth", made.truth), tmp_path / "s.png").width == one.width + cell
+    assert (
+        strip(excel_cam, made.plain("--names", "half", "--truth", made.truth), tmp_path / "s.png").width
+        == one.width + cell
+    )
     whole = strip(excel_cam, made.arguments("--names", "half"), tmp_path / "strip.png")
     assert whole.width == one.width + 3 * cell  # truth and two maps
     three = strip(excel_cam, made.plain("--names", "half,alike,lone"), tmp_path / "strip.png")
