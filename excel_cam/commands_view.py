@@ -26,7 +26,7 @@ from excel_cam.options import FILE, FOLDER
 @click.option("--limit", type=click.IntRange(1), default=500, show_default=True,
               help="Most images on the page, some 40 kB each; its figures are of all.")  # fmt: skip
 @click.option("--strip", type=FILE, help="Write rows of photograph, truth, label, class maps to this .png file.")
-@click.option("--rows", type=click.IntRange(1), show_default="all of --names, else 6",
+@click.option("--rows", type=click.IntRange(1, 100), show_default="all of --names, else 6",
               help="Most rows of the strip, first names first.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
@@ -50,6 +50,7 @@ def view(
     from excel_cam.lists import read_names
     from excel_cam.view import View, run_view
     from excel_cam.view_source import named_classes
+    from excel_cam.view_strip import MOST_ROWS
 
     if names_from is not None and names is not None:
         raise click.UsageError("give the names with either --list or --names")
@@ -59,7 +60,7 @@ def view(
     elif names is not None:
         named = read_names(io.StringIO(names.replace(",", "\n")))
     if rows is None:
-        rows = 6 if names is None or named is None else len(named)
+        rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     chosen = View(
         labels, images, named_classes(labels, dataset, classes), truth, cams, named, out, order, limit, strip, rows,
         overwrite,

@@ -70,7 +70,7 @@ def card(position: int, measure: Measure, small: Thumbnails, titles: ClassTitles
     yield from _choices(position, layers)
     yield "</fieldset>"
     yield (
-        '<label class="opacity"><span>Opacity</span><input type="range" min="0" max="100" step="5" '
+        '<label class="opacity"><span>Opacity</span><input type="range" min="0" max="100" step="5" autocomplete="off" '
         f'value="{START_OPACITY}" aria-label="Opacity over {name}"><output>{START_OPACITY} %</output></label>'
     )
     yield f'<ul class="chips">{"".join(_chip(part, titles) for part in small.parts)}</ul>'
@@ -105,7 +105,7 @@ def _choices(position: int, layers: Sequence[_Layer]) -> Iterator[str]:
 
 def _choice(position: int, layer: _Layer, attributes: str) -> str:
     return (
-        f'<label><input type="radio" name="layer-{position}" value="{layer.key}"{attributes}>'
+        f'<label><input type="radio" name="layer-{position}" value="{layer.key}" autocomplete="off"{attributes}>'
         f"<span>{escape(layer.title)}</span></label>"
     )
 

@@ -24,6 +24,7 @@ _GAP = 14
 _HEAD_SIZE, _CAPTION_SIZE = 24, 19  # of the letters, in pixels
 _LINE = 27  # pixels from one caption line to the next
 _SWATCH = 17  # pixels
+MOST_ROWS = 100  # what is read and printed in one piece
 _MOST_MAPS = 3  # in a row: those of the classes that cover most
 _SOFT: Colour = (90, 90, 90)
 _OPACITY = 0.68
@@ -54,6 +55,16 @@ class _Cell:
     def height(self) -> int:
         """Pixels, captions included."""
         return self.picture.height + _LINE * len(self.lines)
+
+
+def _fitting(text: str) -> str:
+    """Text that is no wider than a cell leaves beside a swatch; what is too long ends in dots."""
+    width = CELL_WIDTH - _SWATCH - 7
+    if ImageFont.load_default(_CAPTION_SIZE).getlength(text) <= width:
+        return text
+    while text and ImageFont.load_default(_CAPTION_SIZE).getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
 
 
 def _lines(captions: Sequence[_Caption]) -> tuple[tuple[_Caption, ...], ...]:
@@ -96,7 +107,7 @@ def _row(small: Thumbnails, titles: ClassTitles) -> list[_Cell | None]:
     shares = {part.value: part.share for part in small.parts}
     for value in sorted(small.maps, key=lambda value: -shares.get(value, 0.0))[:_MOST_MAPS]:
         heat = heat_picture(small.maps[value]).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-        cells.append(_Cell(Image.blend(photograph, heat, _OPACITY), _lines([_Caption(titles[value])])))
+        cells.append(_Cell(Image.blend(photograph, heat, _OPACITY), _lines([_Caption(_fitting(titles[value]))])))
     return cells
 
 
@@ -107,7 +118,7 @@ def _region_cell(photograph: Image.Image, values: NDArray[np.uint8], titles: Cla
     regions.putalpha(regions.getchannel("A").point(lambda alpha: round(alpha * _OPACITY)))
     ground = photograph.convert("L").convert("RGBA")
     present = [int(value) for value in np.unique(mask) if value not in (0, IGNORE)]
-    captions = [_Caption(titles[value], value) for value in present] or [_Caption(titles[0])]
+    captions = [_Caption(_fitting(titles[value]), value) for value in present] or [_Caption(titles[0])]
     return _Cell(Image.alpha_composite(ground, regions).convert("RGB"), _lines(captions))
 
 

@@ -107,7 +107,8 @@ def test_pictures_are_small_and_show_label_truth_and_maps(excel_cam: Run, made: 
     for picture, mask in zip((label, truth), masks()["half"], strict=True):
         pixels = np.asarray(picture.convert("RGBA"))
         drawn = pixels[..., 3] > 0
-        assert not drawn[:9].any() and not drawn[30:].any()  # background, but for the outline above the panda
+        assert not drawn[:9].any()  # background, but for the outline above the panda
+        assert not drawn[30:].any()
         for value in np.unique(mask[mask > 0]):
             colours = {tuple(colour) for colour in pixels[mask == value][:, :3]}
             assert colours == {*CLASS_COLOURS[value], (255, 255, 255)}
@@ -156,7 +157,8 @@ def test_nothing_in_a_name_gets_out(excel_cam: Run, made: Viewable, tmp_path: Pa
     for _tag, attributes in page.elements:
         assert not any(name.startswith("on") for name in attributes)
         assert all(value[:4] != "http" for value in attributes.values())
-    assert "url(http" not in text and "@import" not in text
+    assert "url(http" not in text
+    assert "@import" not in text
     names = {row["data-title"] for row in page.all("tr") if "data-value" in row}
     assert set(CLASSES) <= names
     (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
@@ -349,7 +351,8 @@ def test_files_that_are_missing_damaged_or_do_not_fit_are_one_line(
     result = excel_cam(*made.arguments("--out", tmp_path / "report.html", "--quiet"))
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ") and expected in line
+    assert line.startswith("Error: ")
+    assert expected in line
     assert sorted(path.name for path in tmp_path.iterdir()) == before  # no half of a page
 
 

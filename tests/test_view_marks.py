@@ -143,6 +143,16 @@ def test_a_strip_shows_upright_pictures_and_a_place_for_missing_truth(
     assert (lone == 255).all()
 
 
+def test_a_long_name_is_cut_to_its_picture(excel_cam: Run, made: Viewable, tmp_path: Path) -> None:
+    widths = []
+    for name in ("a", "w" * 300):
+        made.classes.write_text(f"{name}\nb\nc\n")
+        widths.append(strip(excel_cam, made.plain("--names", "alike"), tmp_path / "strip.png"))
+    short, long = (np.asarray(picture) for picture in widths)
+    assert short.shape == long.shape
+    assert (long[-40:, -14:] == 255).all()
+
+
 def test_page_and_strip_in_one_command(excel_cam: Run, made: Viewable, tmp_path: Path) -> None:
     result = excel_cam(*made.arguments("--out", tmp_path / "r.html", "--strip", tmp_path / "s.png"))
     assert result.exit_code == 0
