@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -67,6 +67,7 @@ def test_differences_are_missed_added_confused_or_not_judged() -> None:
     assert difference(label, np.full_like(truth, 255)).tolist() == [[NOT_JUDGED] * 7]
 
 
+@settings(max_examples=60, deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.sampled_from([0, 1, 2, 255])))
 def test_a_name_lies_on_the_largest_region_of_its_class(values: np.ndarray) -> None:
     found = anchors(values)
