@@ -21,6 +21,7 @@ from excel_cam.commands_kb import KB_COMMANDS
 from excel_cam.commands_label import label
 from excel_cam.commands_presets import presets
 from excel_cam.commands_tags import tags
+from excel_cam.commands_view import view
 from excel_cam.config import RequiredOption, config_options, configured_roots
 from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
@@ -156,6 +157,7 @@ cli.add_command(label)
 cli.add_command(evaluate)
 cli.add_command(export)
 cli.add_command(doctor)
+cli.add_command(view)
 
 
 @cli.group()

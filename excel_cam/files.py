@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from excel_cam.errors import OutputError
 PART_SUFFIX = ".part"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `path`, then rename it into place.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to, which becomes `path` once the block ends without an error.
 
     A reader, or a run killed at any moment, sees the old file or the whole new one. Raises `OutputError`.
     """
@@ -26,7 +27,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{PART_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        yield part
         os.replace(part, path)
     except BaseException as error:  # Ctrl-C too: nothing half-written stays
         with contextlib.suppress(OSError):
@@ -34,6 +35,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
         raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all. Raises `OutputError`."""
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def remove_stale_parts(folder: Path) -> None:

@@ -117,7 +117,7 @@ def _decode(image: Image.Image, working_pixels: int | None) -> Photograph:
         # Pillow has turned the TIFF upright by itself, and swapped its width and height, at the latest now.
         width, height = image.size
         return Photograph(_to_rgb(image, reduced_size(image.size, working_pixels)), (height, width), tiff_orientation)
-    pixels = _turn_upright(_to_rgb(image, target), orientation)
+    pixels = turn_upright(_to_rgb(image, target), orientation)
     width, height = reversed(stored_size) if _TURNS[orientation][0] else stored_size
     return Photograph(pixels, (height, width), orientation)
 
@@ -131,7 +131,8 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and value in _TURNS else 1
 
 
-def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn (H, W) or (H, W, channels) values that lie as a file of that EXIF orientation does."""
     swap, flip_rows, flip_columns = _TURNS[orientation]
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])

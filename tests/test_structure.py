@@ -55,6 +55,12 @@ def test_only_the_pipeline_and_the_sweep_of_its_last_steps_join_steps() -> None:
         "doctor_masks",
         "export",
         "export_masks",
+        "view",
+        "view_measure",
+        "view_page",
+        "view_source",
+        "view_strip",
+        "view_thumbnails",
     ],
 )
 def test_what_works_on_files_imports_no_model(module: str) -> None:

@@ -1,0 +1,148 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const root = document.documentElement, grid = byId("cards"), cards = [...grid.children];
+  root.classList.remove("static");
+  document.querySelector(".toolbar").addEventListener("submit", (event) => event.preventDefault());
+
+  if (matchMedia("(max-width: 40rem)").matches) {
+    for (const fold of document.querySelectorAll("header details")) fold.open = false;
+  }
+
+  const titles = new Map(), byColour = new Map();
+  for (const row of document.querySelectorAll("tr[data-value]")) {
+    titles.set(row.dataset.value, row.dataset.title);
+    for (const code of row.dataset.colours.split(" ")) byColour.set(code, row.dataset.title);
+  }
+
+  // Which images, in what order
+  const byName = (a, b) => (a.dataset.name < b.dataset.name ? -1 : 1);
+  const iouOf = (card) => (card.dataset.iou === "" ? Infinity : Number(card.dataset.iou));
+  const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  const orders = {
+    name: byName,
+    doubt: (a, b) => compare(Number(b.dataset.doubt), Number(a.dataset.doubt)) || byName(a, b),
+    iou: (a, b) => compare(iouOf(a), iouOf(b)) || byName(a, b),
+  };
+  function filter() {
+    const wanted = byId("class").value, part = byId("find").value.trim().toLowerCase();
+    let shown = 0;
+    for (const card of cards) {
+      const data = card.dataset;
+      const fits = (wanted === "" || data.classes.split(" ").includes(wanted)) && data.name.toLowerCase().includes(part);
+      card.hidden = !fits;
+      shown += fits;
+    }
+    byId("none").hidden = shown > 0;
+    byId("status").textContent = `${shown.toLocaleString("en")} of ${cards.length.toLocaleString("en")} shown`;
+  }
+  function sort() {
+    cards.sort(orders[byId("sort").value]);
+    grid.append(...cards);
+  }
+  byId("class").addEventListener("change", () => { filter(); showLayer(); });
+  byId("find").addEventListener("input", filter);
+  byId("sort").addEventListener("change", sort);
+  byId("clear").addEventListener("click", () => {
+    byId("class").value = "";
+    byId("find").value = "";
+    filter();
+    byId("class").focus();
+  });
+
+  // What lies over a photograph, and how strongly
+  function choose(card, key) {
+    for (const layer of card.querySelectorAll(".layer")) layer.hidden = layer.dataset.layer !== key;
+    for (const input of card.querySelectorAll(".layers input")) input.checked = input.value === key;
+  }
+  function showLayer() {
+    const select = byId("layer");
+    if (!select) return;
+    for (const card of cards) {
+      const keys = [...card.querySelectorAll(".layer")].map((layer) => layer.dataset.layer);
+      const own = `map-${byId("class").value}`;
+      const maps = keys.includes(own) ? own : keys.find((key) => key.startsWith("map-"));
+      const key = select.value === "map" ? maps : select.value;
+      choose(card, keys.includes(key) ? key : "label");
+    }
+  }
+  byId("layer")?.addEventListener("change", showLayer);
+  function setOpacity(element, percent) {
+    element.style.setProperty("--opacity", percent / 100);
+  }
+  byId("opacity").addEventListener("input", (event) => {
+    const percent = event.target.value;
+    byId("opacity-value").textContent = `${percent} %`;
+    setOpacity(root, percent);
+    for (const card of cards) {
+      card.style.removeProperty("--opacity");
+      card.querySelector(".opacity input").value = percent;
+      card.querySelector(".opacity output").textContent = `${percent} %`;
+    }
+  });
+  byId("tags").addEventListener("change", (event) => root.classList.toggle("no-tags", !event.target.checked));
+  grid.addEventListener("input", (event) => {
+    const card = event.target.closest(".card");
+    if (event.target.type === "radio") choose(card, event.target.value);
+    if (event.target.type !== "range") return;
+    setOpacity(card, event.target.value);
+    card.querySelector(".opacity output").textContent = `${event.target.value} %`;
+  });
+
+  // The class of a pixel: read from the small pictures, whose colours stand for one class each
+  const pixelsOf = new Map();
+  function titleAt(image, left, top, again) {
+    const width = image.naturalWidth, height = image.naturalHeight;
+    if (!width) {
+      // Not shown so far, so not loaded
+      image.addEventListener("load", again, { once: true });
+      image.loading = "eager";
+      return null;
+    }
+    if (!pixelsOf.has(image)) {
+      const canvas = document.createElement("canvas");
+      canvas.width = width;
+      canvas.height = height;
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.drawImage(image, 0, 0);
+      if (pixelsOf.size > 7) pixelsOf.clear();
+      pixelsOf.set(image, context.getImageData(0, 0, width, height).data);
+    }
+    const pixels = pixelsOf.get(image);
+    const x = Math.floor(left * width), y = Math.floor(top * height);
+    // On an outline: the nearest pixel that has a class
+    for (const [right, down] of [[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1], [1, 1], [2, 0], [0, 2]]) {
+      const column = x + right, row = y + down;
+      if (column < 0 || row < 0 || column >= width || row >= height) continue;
+      const at = 4 * (row * width + column);
+      if (pixels[at + 3] === 0) return titles.get("0") ?? "background";
+      const code = [0, 1, 2].map((i) => pixels[at + i].toString(16).padStart(2, "0")).join("");
+      if (byColour.has(code)) return byColour.get(code);
+    }
+    return null;
+  }
+  function readPixel(event) {
+    const picture = event.target.closest(".picture");
+    for (const other of grid.querySelectorAll(".readout:not([hidden])")) {
+      if (other.parentElement !== picture) other.hidden = true;
+    }
+    if (!picture) return;
+    const box = picture.getBoundingClientRect();
+    const left = (event.clientX - box.left) / box.width, top = (event.clientY - box.top) / box.height;
+    if (left < 0 || top < 0 || left >= 1 || top >= 1) return;
+    const parts = [];
+    for (const key of ["truth", "label"]) {
+      const image = picture.querySelector(`[data-layer=${key}] img`);
+      const title = image && titleAt(image, left, top, () => readPixel(event));
+      if (title) parts.unshift(`${key}: ${title}`);
+    }
+    const readout = picture.querySelector(".readout");
+    readout.textContent = parts.join(" · ");
+    readout.hidden = parts.length === 0;
+  }
+  grid.addEventListener("pointermove", readPixel);
+  grid.addEventListener("click", readPixel);
+  grid.addEventListener("pointerleave", () => {
+    for (const readout of grid.querySelectorAll(".readout")) readout.hidden = true;
+  });
+})();
