@@ -33,6 +33,7 @@ COCO_CATEGORY_IDS = tuple(
 )
 
 DATASET_CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
+NAMED_CLASSES = {**DATASET_CLASSES, "demo": VOC_CLASSES}  # of finished labels
 
 
 def voc_palette() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -82,8 +83,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "folder"]), required=True,
-              help="What to label.")  # fmt: skip
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "demo", "folder"]), required=True,
+              help="What to label; demo comes with the package, with a model of its own.")  # fmt: skip
 @click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
 @click.option("--split", type=click.Choice(SPLITS), show_default="train_aug for voc, train2014 for coco",
               help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
@@ -110,6 +111,7 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     """Make a label PNG for every image of a data set.
 
     \b
+        excel-cam generate --dataset demo --out labels/
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
         excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
@@ -133,6 +135,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     )  # fmt: skip
     with _termination_as_interrupt():
         print_outcomes(generation, as_json, quiet)
+    if p["dataset"] == "demo":
+        _report(quiet, f"next: excel-cam evaluate --labels {shlex.quote(str(p['out']))} --dataset demo")
     if generation.counts["failed"]:
         ctx.exit(EXIT_SOME_FAILED)
 

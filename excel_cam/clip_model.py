@@ -22,6 +22,7 @@ from excel_cam.files import hash_file
 from excel_cam.known_words import KnownWords
 from excel_cam.model_words import read_words
 from excel_cam.settings import ModelChoice
+from excel_cam.shipped_model import configuration_file, locate_shipped
 from excel_cam.weights import first_line, fit_weights, locate_pretrained, quiet_logs, read_weights
 
 TEXT_BATCH = 64
@@ -90,8 +91,8 @@ class ClipModel:
 def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 - frozen
     """Load a frozen model, ready for inference.
 
-    choice.name: an open_clip model name, or a path to an open_clip model configuration (`.json`); a words file beside
-    that (see `model_words`) is read too.
+    choice.name: `excel-cam-demo` (comes with the package), an open_clip model name, or a path to an open_clip model
+    configuration (`.json`); a words file beside that (see `model_words`) is read too.
     choice.pretrained: tag of weights that open_clip knows, fetched or found in the local Hugging Face cache; not used
     when choice.weights, a checkpoint file (open_clip, OpenAI's own `.pt`, or safetensors), is given.
     choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
@@ -99,6 +100,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     Raises `ModelError` when the model cannot work, or its weights cannot be had or do not fit. Random weights are
     never used.
     """
+    choice = locate_shipped(choice)
     target = resolve_device(choice.device)
     precision = resolve_precision(choice.precision, target)
     name, config = _model_config(choice.name)
@@ -150,8 +152,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 def _model_config(name: str) -> tuple[str, dict[str, Any]]:
     """A model name or configuration file to the registered name and its configuration; raises `ModelError`."""
-    if name.endswith(".json"):
-        path = Path(name)
+    if (path := configuration_file(name)) is not None:
         try:
             config = json.loads(path.read_text("utf-8"))
         except OSError as error:

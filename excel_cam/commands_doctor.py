@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from excel_cam.classes import DATASET_CLASSES
+from excel_cam.classes import NAMED_CLASSES
 from excel_cam.options import FILE, FOLDER
 
 
 @click.command()
 @click.argument("labels", type=FOLDER)
 @click.option("--images", type=FOLDER, help="Folder of the photographs, to compare sizes and names.")
-@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--tags", type=FILE, help="Image-level labels, to compare with the classes in the labels.")
 @click.option("--fix", is_flag=True, help="Mend what loses nothing; the original stays beside it as <name>.png.bak.")

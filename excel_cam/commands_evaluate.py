@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
-from excel_cam.classes import DATASET_CLASSES
+from excel_cam.classes import NAMED_CLASSES
 from excel_cam.options import FILE, FOLDER, Numbers
+from excel_cam.shipped_model import DEMO_TRUTH
 
 if TYPE_CHECKING:
     from excel_cam.evaluate import IgnoreAs
@@ -21,8 +22,8 @@ NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignor
 
 @click.command()
 @click.option("--labels", type=FOLDER, help="Folder of label PNGs; with --sweep the run whose settings --images takes.")
-@click.option("--truth", type=FOLDER, required=True, help="Folder of ground-truth PNGs of the same names.")
-@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
+@click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs of the same names; demo has its own.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file, one per line.")
 @click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
 @click.option("--no-background", is_flag=True,
@@ -48,7 +49,7 @@ NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignor
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def evaluate(
-    ctx: click.Context, /, labels: Path | None, truth: Path, dataset: str | None, classes: Path | None,
+    ctx: click.Context, /, labels: Path | None, truth: Path | None, dataset: str | None, classes: Path | None,
     names_from: str | None, no_background: bool, ignore_as: Any, sort: str, against: Path | None,
     expect: float | None, within: float, sweep: bool, as_json: bool, **_: Any,
 ) -> None:  # fmt: skip
@@ -56,6 +57,7 @@ def evaluate(
 
     \b
         excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
+        excel-cam evaluate --labels labels/ --dataset demo
         excel-cam evaluate --labels labels/ --truth truth/ --dataset voc --sort gap --expect 74.6 --within 0.5
         excel-cam evaluate --labels labels/ --against others/ --truth truth/ --dataset voc
         excel-cam evaluate --sweep --cams cams/ --images JPEGImages/ --truth truth/ --dataset voc --curve sweep.svg
@@ -69,19 +71,22 @@ def evaluate(
     _check_combination(ctx, labels, sweep)
     if (dataset is None) == (classes is None):
         raise click.UsageError("give the class names with either --dataset or --classes")
+    truth = truth or (DEMO_TRUTH if dataset == "demo" else None)
+    if truth is None:
+        raise click.UsageError("Missing option '--truth': the folder of ground-truth PNGs.")
     if no_background and ignore_as == "background":
         raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
     if not no_background and (wrong := [f for f in (labels, against) if f is not None and are_without_background(f)]):
         advice = "they have no background score to sweep" if sweep else "add --no-background"
         raise click.UsageError(f"{wrong[0]} holds labels without a background class; {advice}")
     class_names = (
-        DATASET_CLASSES[dataset]
+        NAMED_CLASSES[dataset]
         if dataset is not None
         else read_class_list(cast(Path, classes), class_limit(not no_background))[0]
     )
     names = None if names_from is None else read_names(names_from)
     if sweep:
-        _sweep(ctx, class_names, names)
+        _sweep(ctx, truth, class_names, names)
         return
     labels, has_background = cast(Path, labels), not no_background
     counted: IgnoreAs = ignore_as or ("skip" if no_background else "background")
@@ -113,7 +118,7 @@ def _check_combination(ctx: click.Context, labels: Path | None, sweep: bool) -> 
         raise click.UsageError("--sort is the order of the table; --json has all classes in label order")
 
 
-def _sweep(ctx: click.Context, class_names: tuple[str, ...], names: Sequence[str] | None) -> None:
+def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None) -> None:
     """Sweep, print what was found, and draw it where asked for."""
     from tqdm import tqdm
 
@@ -125,7 +130,7 @@ def _sweep(ctx: click.Context, class_names: tuple[str, ...], names: Sequence[str
     if curve is not None and curve.suffix != ".svg":
         raise click.UsageError(f"--curve: {curve} does not end in .svg, which is what is drawn")
     request = choose_sweep(
-        p["cams"], p["truth"], class_names, names, p["images"], p["labels"], p["powers"], p["thresholds"]
+        p["cams"], truth, class_names, names, p["images"], p["labels"], p["powers"], p["thresholds"]
     )
     with tqdm(total=len(request.names), unit="image", disable=None) as bar:
         found = sweep_backgrounds(request, bar.update)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from excel_cam.classes import DATASET_CLASSES
+from excel_cam.classes import NAMED_CLASSES
 from excel_cam.options import FILE, FOLDER
 
 FORMATS = ("irn", "clip-es", "psa", "deeplab", "mmseg", "coco-json")
@@ -19,7 +19,7 @@ FORMATS = ("irn", "clip-es", "psa", "deeplab", "mmseg", "coco-json")
     "--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`; irn, clip-es and psa need it."
 )
 @click.option("--images", type=FOLDER, help="Folder of the photographs: for their endings, and to link them.")
-@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--list", "names_from", metavar="FILE", help="Export only the names in this file; - is standard input.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the export; made if it is not there.")

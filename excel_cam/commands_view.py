@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from excel_cam.classes import DATASET_CLASSES
+from excel_cam.classes import NAMED_CLASSES
 from excel_cam.options import FILE, FOLDER
 
 
@@ -16,7 +16,7 @@ from excel_cam.options import FILE, FOLDER
 @click.option("--images", type=FOLDER, required=True, help="Folder of the photographs.")
 @click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs; not every label needs one.")
 @click.option("--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`: heat maps, and doubt.")
-@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--list", "names_from", metavar="FILE", help="Show only the names in this file; - is standard input.")
 @click.option("--names", metavar="NAME,...", help="Show only these; in a strip, in this order.")

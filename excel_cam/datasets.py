@@ -5,6 +5,7 @@ Masks are never looked at. Whether VOC's images are there is not looked at eithe
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import os
 from collections.abc import Container, Mapping, Sequence
@@ -17,6 +18,7 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import check_name, drop_image_suffix, quoted, read_class_list, read_names
 from excel_cam.roots import RootRule, find_root
+from excel_cam.shipped_model import DEMO_ROOT
 from excel_cam.tags import read_tags, read_voc_annotations
 
 VOC_ROOT_VARIABLE = "EXCEL_CAM_VOC_ROOT"
@@ -39,7 +41,7 @@ class Sample:
 class DataSet:
     """The images to label, in order, and what their classes are called."""
 
-    name: str  # 'voc', 'coco' or 'folder'
+    name: str  # 'voc', 'coco', 'demo' or 'folder'
     root: Path
     class_names: tuple[str, ...]  # label order: the class at index i has label i + 1
     prompt_names: tuple[str, ...]  # what the text encoder is told, one per class
@@ -90,6 +92,12 @@ def open_voc(root: Path, split: str, tags_file: Path | None, names: Sequence[str
     samples = tuple(Sample(name, images / f"{name}.jpg", tags[name]) for name in chosen)
     chosen_split = split if names is None else None
     return DataSet("voc", root, VOC_CLASSES, VOC_CLASSES, samples, tags_source, tuple(notes), chosen_split)
+
+
+def open_demo(names: Sequence[str] | None) -> DataSet:
+    """The 48 composed scenes that come with the package, in VOC's layout, or those of `names` in their order."""
+    data = open_voc(DEMO_ROOT, "train", DEMO_ROOT / "tags.csv", names)
+    return dataclasses.replace(data, name="demo")
 
 
 def open_folder(

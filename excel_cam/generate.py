@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import excel_cam
 from excel_cam.coco import default_split, find_coco_root, open_coco
-from excel_cam.datasets import VOC_DEFAULT_SPLIT, DataSet, Sample, find_voc_root, open_folder, open_voc
+from excel_cam.datasets import VOC_DEFAULT_SPLIT, DataSet, Sample, find_voc_root, open_demo, open_folder, open_voc
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files import first_lines, hash_file, hash_json, remove_stale_parts
 from excel_cam.knowledge import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
@@ -284,6 +284,11 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     if source.dataset == "coco":
         root, found = find_coco_root(source.root, os.environ, source.roots.get("coco"))
         return open_coco(root, source.split or default_split(root), source.tags, names), found
+    if source.dataset == "demo":
+        brought = {"--root": source.root, "--split": source.split, "--tags": source.tags}
+        if given := [option for option, value in brought.items() if value is not None]:
+            raise UsageError(f"{' and '.join(given)}: the demo brings its own; narrow it with --list")
+        return open_demo(names), "comes with excel-cam"
     needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
     if absent := [option for option, value in needed.items() if value is None]:
         raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
@@ -300,7 +305,7 @@ def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:
     elif data.name == "folder":
         return prompts_alone(data.name, data.class_names, data.prompt_names)
     else:
-        knowledge = shipped_knowledge(data.name)
+        knowledge = shipped_knowledge("voc" if data.name == "demo" else data.name)
     return knowledge.select(data.class_names, data.prompt_names, str(source.classes or f"data set {data.name}"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from excel_cam.classes import DATASET_CLASSES
+from excel_cam.classes import NAMED_CLASSES
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import read_class_list
@@ -29,7 +29,7 @@ def class_names_of(labels: Path, dataset: str | None, classes: Path | None) -> t
     if classes is not None:
         return read_class_list(classes)[0]
     if dataset is not None:
-        return DATASET_CLASSES[dataset]
+        return NAMED_CLASSES[dataset]
     record = read_run(labels)
     names = record["identity"].get("known", {}).get("classes") if record else None
     return tuple(map(str, names)) if isinstance(names, list) and names else None

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import ModelError, SettingsError
 from excel_cam.settings import Settings
+from excel_cam.shipped_model import configuration_file
 
 WORDS_SUFFIX = ".words.json"
 
 
 def read_words(name: str) -> dict[str, Any] | None:
     """The words file of a model, or None where it has none. Raises `ModelError` when it is not as described above."""
-    if not name.endswith(".json"):
+    configuration = configuration_file(name)
+    if configuration is None:
         return None
-    path = Path(name).with_suffix(WORDS_SUFFIX)
+    path = configuration.with_suffix(WORDS_SUFFIX)
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from excel_cam.errors import SettingsError
 from excel_cam.model_words import recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
+from excel_cam.shipped_model import SHIPPED_MODEL, locate_shipped
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -111,7 +112,8 @@ def model_options(command: Command) -> Command:
     """Options that choose the model, its weights, device and precision."""
     options = [
         click.option("--model", default=_DEFAULTS.name, show_default=True,
-                     help="open_clip model name, or an open_clip model configuration (.json)."),
+                     help="open_clip model name, excel-cam-demo (comes with the package, for trying and testing; the "
+                     "default for the demo data set), or an open_clip model configuration (.json)."),
         click.option("--pretrained", default=_DEFAULTS.pretrained, show_default=True,
                      help="Weights by open_clip's name for them, from the Hugging Face cache or fetched."),
         click.option("--weights", type=FILE, help="Weights file instead: open_clip, OpenAI's .pt, or safetensors."),
@@ -127,7 +129,14 @@ def model_options(command: Command) -> Command:
 def chosen_model(ctx: click.Context) -> ModelChoice:
     """The model a command was called with."""
     p = ctx.params
-    return ModelChoice(p["model"], p["pretrained"], p["weights"], p["device"], p["precision"])
+    name = p["model"]
+    if p.get("dataset") == "demo" and not any(_is_given(ctx, option) for option in ("model", "pretrained", "weights")):
+        name = SHIPPED_MODEL
+    return locate_shipped(ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"]))
+
+
+def _is_given(ctx: click.Context, parameter: str) -> bool:
+    return ctx.get_parameter_source(parameter) in _SOURCE_NAMES
 
 
 def default_workers() -> int:
