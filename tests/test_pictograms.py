@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -22,10 +23,23 @@ from compose import CLASSES, MIN_SHARE, TINTS, Composer, Scene, Style  # noqa: E
 from drawings import CLASS_CODES, SIDE, UNSEEN_DRAWINGS, Drawing, load_drawings  # noqa: E402
 from optimiser import Muon, orthogonalise  # noqa: E402
 from scenes import write_set  # noqa: E402
-from train import Words, sigmoid_loss  # noqa: E402
+from train import (  # noqa: E402
+    CALIBRATED,
+    CONFIG,
+    PATCH_SCALE,
+    PATCH_SHARE,
+    PLACE_WEIGHT,
+    Words,
+    encode_pixels,
+    patch_cover,
+    patch_loss,
+    sigmoid_loss,
+)
 
 from excel_cam import load_model, shipped_knowledge  # noqa: E402
+from excel_cam.calibration import encode_images  # noqa: E402
 from excel_cam.classes import VOC_CLASSES  # noqa: E402
+from excel_cam.images import normalise  # noqa: E402
 from excel_cam.model_words import recorded_settings  # noqa: E402
 from excel_cam.settings import ModelChoice  # noqa: E402
 
@@ -181,6 +195,66 @@ def test_the_loss_is_the_sigmoid_loss_of_the_known_pairs() -> None:
     assert float(loss) == pytest.approx((weight * pairs).sum() / 2, rel=1e-5)
 
 
+def test_training_sees_what_the_method_will_see() -> None:
+    torch.manual_seed(3)
+    towers = open_clip.CLIP(**{**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 9}}).eval()
+    pixels = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        images, patches = encode_pixels(towers.visual, pixels)
+    inputs = torch.stack([normalise(image.permute(1, 2, 0).numpy(), "imagenet") for image in pixels])
+    features = encode_images(towers.visual, inputs, "svc", CALIBRATED).tokens
+    torch.testing.assert_close(images, features[:, 0], atol=2e-5, rtol=1e-4)
+    normalised = features / features.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(patches, normalised[:, 1:], atol=2e-5, rtol=1e-4)
+
+
+def test_cover_is_the_share_of_each_patch() -> None:
+    masks = np.zeros((1, 32, 48), np.uint8)
+    masks[0, :8, :32] = 3  # the upper half of the first two patches of the first row
+    masks[0, 16:, 40:] = 20  # the right half of the last patch of the second row
+    cover = patch_cover(masks)
+    assert cover.shape == (1, 6, 20)
+    assert np.argwhere(cover[0].numpy()).tolist() == [[0, 2], [1, 2], [5, 19]]
+    assert cover[0, 0, 2] == cover[0, 5, 19] == 0.5
+
+
+@pytest.mark.parametrize("with_cover", [False, True])
+def test_the_patches_loss_computed_a_second_way(with_cover: bool) -> None:
+    rng = np.random.default_rng(5)
+    scenes = [scene_of({0, 4}, doubtful={7}), scene_of({2}, shown={"sky"}, unclear={"tree"}), scene_of({3})]
+    targets = Captions(KNOWLEDGE).targets(rng, scenes)
+    patches, texts = rng.normal(size=(3, 100, 6)), rng.normal(size=(45, 6))
+    cover = rng.dirichlet(np.ones(21), (3, 100))[..., :20]
+    given = [torch.from_numpy(array).float() for array in (patches, texts, cover)]
+    loss = patch_loss(given[0], given[1], targets, given[2] if with_cover else None)
+
+    expected = []
+    for image in range(3):
+        terms, chances = [], []
+        for patch in patches[image]:
+            logits = [PATCH_SCALE * patch @ t / np.linalg.norm(patch) / np.linalg.norm(t) for t in texts]
+            chances.append(np.exp(logits) / np.exp(logits).sum())
+        matches, known = targets.matches[image, :45], targets.known[image, :45]
+        may_be = (matches == 1) | (known == 0)
+        for place, chance in enumerate(chances):
+            if with_cover:
+                named = may_be[20:] if may_be[20:].any() else np.ones(25, bool)
+                own = cover[image, place]
+                rest = (1 - own.sum()) * np.log(chance[20:][named].sum())
+                terms.append((own * np.log(chance[:20])).sum() + rest)
+            else:
+                terms.append(np.log(chance[may_be].sum()))
+        total = np.mean(terms)
+        if not with_cover:
+            best = round(PATCH_SHARE * 100)
+            found = [
+                np.log(np.sort(np.array(chances)[:, j])[-best:].mean()) for j in range(45) if matches[j] and known[j]
+            ]
+            total += PLACE_WEIGHT * np.mean(found)
+        expected.append(-total)
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
 def test_orthogonalised_updates_have_alike_singular_values() -> None:
     torch.manual_seed(0)
     for shape in ((24, 60), (60, 24)):
@@ -234,9 +308,9 @@ def test_training_resumes_and_ships_a_model_that_loads(drawings: list[Drawing], 
         sys.executable, FOLDER / "train.py", "--out", tmp_path, "--layers", "2", "--width", "64", "--batch", "8",
         "--pool", "4", "--workers", "0", "--report", "1", "--stages", "32:16:1.0",
     ]  # fmt: skip
-    lines = [_run(command), _run([*command, "48:8:0.5"])]
+    lines = [_run(command), _run([*command, "48:8:0.5", "32:8:0.5:masks"])]
     assert [line.split(" images of ")[0].strip() for line in lines[0]] == ["8", "16"]
-    assert [line.split(" images of ")[0].strip() for line in lines[1]] == ["24"]
+    assert [line.split(" images of ")[0].strip() for line in lines[1]] == ["24", "32"]
     ship = [sys.executable, FOLDER / "ship.py", tmp_path / "checkpoint.pt", "--out", tmp_path / "model"]
     _run([*ship, "--name", "short-run", "--set", "size=48"])
     config = tmp_path / "model" / "short-run.json"

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from captions import Captions, Targets
 from compose import CLASSES, Composer, Style, paint_pool
 from drawings import load_drawings
+from numpy.typing import NDArray
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from optimiser import Muon
@@ -45,6 +46,7 @@ CALIBRATED = 5  # last blocks whose calibrated path is trained too
 PATCH_SCALE = 12.0  # of the cosines between patches and texts
 PATCH_SHARE = 0.05  # of the patches in which a thing the image shows must be found
 PATCH_WEIGHT, PLACE_WEIGHT = 3.0, 0.5
+COVER_WEIGHT = 10.0  # of the patches' loss where they learn from masks
 # Larger than scenes have them, and cut off: a small image then shows objects as a large scene does, patch for patch.
 CLOSE = Style(smallest=0.3, largest=2.0, largest_of_many=1.1, inside=0.3)
 WORD_DROP = 0.05  # share of words read as <unknown>, so that the row for them means nothing in particular
@@ -85,26 +87,40 @@ class Words:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training: the images' side, how many, and the share of easy scenes among them."""
+    """A stretch of training: the images' side, how many, the share of easy scenes, and what patches learn from.
+
+    With `masks` a patch learns from what covers it, without from the image's labels alone (`patch_loss`).
+    """
 
     side: int
     images: int
     easy: float
+    masks: bool = False
 
 
-class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets]]):
-    """Batch number -> (pixels (n, 3, side, side) uint8, targets); the same for the same seed."""
+class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets, Tensor | None]]):
+    """Batch number -> pixels (n, 3, side, side) uint8, targets, and cover where the stage has masks.
+
+    The same for the same seed.
+    """
 
     def __init__(self, composer: Composer, captions: Captions, stages: list[Stage], size: int, seed: int) -> None:
         self.composer, self.captions, self.stages, self.size, self.seed = composer, captions, stages, size, seed
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Targets]:
+    def __getitem__(self, number: int) -> tuple[Tensor, Targets, Tensor | None]:
         rng = np.random.default_rng((self.seed, number))
         stage = self.stages[number]
         self.composer.easy = stage.easy
         scenes = [self.composer.compose(rng, stage.side, stage.side) for _ in range(self.size)]
         pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)
-        return pixels, self.captions.targets(rng, scenes)
+        cover = patch_cover(np.stack([scene.mask for scene in scenes])) if stage.masks else None
+        return pixels, self.captions.targets(rng, scenes), cover
+
+
+def patch_cover(masks: NDArray[np.uint8], patch: int = 16) -> Tensor:
+    """(n, side, side) masks to (n, N, classes) float32: the share of each patch's pixels that show each class."""
+    shown = torch.from_numpy(masks[:, None] == np.arange(1, len(CLASSES) + 1, dtype=np.uint8)[:, None, None])
+    return F.avg_pool2d(shown.float(), patch).flatten(2).transpose(1, 2)
 
 
 def encode_pixels(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,22 +202,29 @@ def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, tar
     return loss.sum() / len(images)
 
 
-def patch_loss(patches: Tensor, texts: Tensor, targets: Targets, classes: int) -> Tensor:
-    """What image-level labels say of patches: each shows one of the things the image shows, each of these is somewhere.
+def patch_loss(patches: Tensor, texts: Tensor, targets: Targets, cover: Tensor | None) -> Tensor:
+    """How far the patches are from showing what they show, as a cross-entropy over class names and background words.
 
-    patches: (n, N, D). The first `classes` texts are class names and background words. No mask enters.
+    patches: (n, N, D). texts: one row per class, then one per background word. Without `cover` (see `patch_cover`),
+    image-level labels alone speak: every patch shows one of the things the image shows, and each of these is somewhere.
     """
-    logits = PATCH_SCALE * F.normalize(patches, dim=-1) @ F.normalize(texts[:classes].float(), dim=-1).T
-    matches = torch.from_numpy(targets.matches[:, :classes]).to(logits.device)
-    known = torch.from_numpy(targets.known[:, :classes]).to(logits.device)
+    count = len(texts)
+    chances = (PATCH_SCALE * F.normalize(patches, dim=-1) @ F.normalize(texts.float(), dim=-1).T).log_softmax(dim=-1)
+    matches = torch.from_numpy(targets.matches[:, :count]).to(chances.device)
+    known = torch.from_numpy(targets.known[:, :count]).to(chances.device)
     present = matches * known
     absent = (known - present).bool()
-    chances = logits.log_softmax(dim=-1)
-    admitted = chances.masked_fill(absent[:, None], -torch.inf).logsumexp(dim=-1).mean(dim=1)
-    best = max(3, round(PATCH_SHARE * logits.shape[1]))
+    if cover is not None:
+        rest = 1 - cover.sum(dim=-1)
+        # Where the image shows no background that has a name, what no class covers may be any of them.
+        absent &= ~absent[:, len(CLASSES) :].all(dim=1, keepdim=True)
+        background = chances.masked_fill(absent[:, None], -torch.inf)[..., len(CLASSES) :].logsumexp(dim=-1)
+        return -((chances[..., : len(CLASSES)] * cover).sum(dim=-1) + background * rest).mean()
+    best = max(3, round(PATCH_SHARE * chances.shape[1]))
     found = chances.topk(best, dim=1).values.logsumexp(dim=1) - math.log(best)
     shown = (found * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
-    return -(admitted + PLACE_WEIGHT * shown).mean()
+    named = chances.masked_fill(absent[:, None], -torch.inf).logsumexp(dim=-1)
+    return -(named.mean(dim=1) + PLACE_WEIGHT * shown).mean()
 
 
 class Trainer:
@@ -230,8 +253,9 @@ class Trainer:
         self.number = 0
 
     def step(
-        self, pixels: Tensor, targets: Targets, words: list[tuple[Tensor, Tensor]], progress: float, processes: int
-    ) -> float:
+        self, pixels: Tensor, targets: Targets, cover: Tensor | None, words: list[tuple[Tensor, Tensor]],
+        progress: float, processes: int,
+    ) -> float:  # fmt: skip
         """One update; returns the loss."""
         # Constant, then falling to nothing: a longer run goes on from a checkpoint of the constant stretch.
         rate = self.peak * min(1.0, (self.number + 1) / WARM_UP, (1 - progress) / FALL + 0.01)
@@ -241,7 +265,9 @@ class Trainer:
             parts = [encode_words(self.towers, rows.to(device)) for _places, rows in words]
         texts = torch.cat(parts)[torch.cat([places for places, _rows in words]).argsort().to(device)]
         loss = sigmoid_loss(images, texts, self.towers.logit_scale, self.towers.logit_bias, targets)
-        loss = loss + PATCH_WEIGHT * patch_loss(patches, texts, targets, self.places)
+        weight = PATCH_WEIGHT if cover is None else COVER_WEIGHT
+        cover = None if cover is None else cover.to(device)
+        loss = loss + weight * patch_loss(patches, texts[: self.places], targets, cover)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]
         if processes > 1:
@@ -308,10 +334,10 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     started, first, recent = time.monotonic(), trainer.number, []
     saved = started
-    for pixels, targets in loader:
+    for pixels, targets, cover in loader:
         number = trainer.number
         rows = words.encode(targets.texts, np.random.default_rng((arguments.seed, rank, number)))
-        recent.append(trainer.step(pixels, targets, rows, float(spent[number] / spent[-1]), processes))
+        recent.append(trainer.step(pixels, targets, cover, rows, float(spent[number] / spent[-1]), processes))
         if rank == 0 and trainer.number % arguments.report == 0:
             seconds = time.monotonic() - started
             print(
@@ -334,8 +360,10 @@ def _family(text: str) -> tuple[str, Path]:
 
 
 def _stage(text: str) -> Stage:
-    side, images, easy = text.split(":")
-    return Stage(int(side), int(images), float(easy))
+    side, images, easy, *masks = text.split(":")
+    if masks not in ([], ["masks"]):
+        raise argparse.ArgumentTypeError(f"{text}: after SIDE:IMAGES:EASY only :masks can follow")
+    return Stage(int(side), int(images), float(easy), bool(masks))
 
 
 def main() -> None:
@@ -346,7 +374,7 @@ def main() -> None:
     parser.add_argument("--knowledge", default=str(Path(__file__).parents[2] / "kb" / "voc.json"))
     parser.add_argument("--out", required=True, help="folder for the checkpoint")
     parser.add_argument("--stages", type=_stage, nargs="+", default=[Stage(80, 200_000, 1.0), Stage(112, 300_000, 0.5)],
-                        help="SIDE:IMAGES:EASY, one after the other")  # fmt: skip
+                        help="SIDE:IMAGES:EASY or SIDE:IMAGES:EASY:masks, one after the other")  # fmt: skip
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--layers", type=int, default=6)
