@@ -136,7 +136,9 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     with _termination_as_interrupt():
         print_outcomes(generation, as_json, quiet)
     if p["dataset"] == "demo":
-        _report(quiet, f"next: excel-cam evaluate --labels {shlex.quote(str(p['out']))} --dataset demo")
+        labels = shlex.quote(str(p["out"]))
+        _report(quiet, f"next: excel-cam evaluate --labels {labels} --dataset demo")
+        _report(quiet, f"      excel-cam view {labels} --dataset demo --out report.html")
     if generation.counts["failed"]:
         ctx.exit(EXIT_SOME_FAILED)
 

@@ -8,11 +8,12 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.options import FILE, FOLDER
+from excel_cam.shipped_model import DEMO_IMAGES
 
 
 @click.command()
 @click.argument("labels", type=FOLDER)
-@click.option("--images", type=FOLDER, help="Folder of the photographs, to compare sizes and names.")
+@click.option("--images", type=FOLDER, help="Folder of the photographs, to compare sizes and names; demo has its own.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--tags", type=FILE, help="Image-level labels, to compare with the classes in the labels.")
@@ -41,6 +42,8 @@ def doctor(
 
     if dataset is not None and classes is not None:
         raise click.UsageError("give the class names with either --dataset or --classes")
+    if dataset == "demo":
+        images = images or DEMO_IMAGES
     names = class_names_of(labels, dataset, classes)
     if tags is not None and names is None:
         raise click.UsageError("--tags needs the class names: give --dataset or --classes")

@@ -9,11 +9,12 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.options import FILE, FOLDER
+from excel_cam.shipped_model import DEMO_IMAGES, DEMO_TRUTH
 
 
 @click.command()
 @click.argument("labels", type=FOLDER)
-@click.option("--images", type=FOLDER, required=True, help="Folder of the photographs.")
+@click.option("--images", type=FOLDER, help="Folder of the photographs; demo has its own, and its truth.")
 @click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs; not every label needs one.")
 @click.option("--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`: heat maps, and doubt.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
@@ -31,13 +32,14 @@ from excel_cam.options import FILE, FOLDER
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 def view(
-    labels: Path, images: Path, truth: Path | None, cams: Path | None, dataset: str | None, classes: Path | None,
+    labels: Path, images: Path | None, truth: Path | None, cams: Path | None, dataset: str | None, classes: Path | None,
     names_from: str | None, names: str | None, out: Path | None, order: str, limit: int, strip: Path | None,
     rows: int | None, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Show labels over their photographs: one page for a browser, without network, or a strip for a paper.
 
     \b
+        excel-cam view labels/ --dataset demo --out report.html
         excel-cam view labels/ --images VOC2012/JPEGImages --out report.html
         excel-cam view labels/ --images VOC2012/JPEGImages --cams cams/ --truth VOC2012/SegmentationClass --out r.html
         excel-cam view labels/ --images photos/ --names a,b,c --strip figure.png
@@ -52,6 +54,10 @@ def view(
     from excel_cam.view_source import named_classes
     from excel_cam.view_strip import MOST_ROWS
 
+    if dataset == "demo":
+        images, truth = images or DEMO_IMAGES, truth or DEMO_TRUTH
+    if images is None:
+        raise click.UsageError("Missing option '--images': the folder of the photographs.")
     if names_from is not None and names is not None:
         raise click.UsageError("give the names with either --list or --names")
     named = None
