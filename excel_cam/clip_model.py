@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
 def resolve_device(device: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(f"cuda:{_own_gpu(os.environ)}" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]*))?", device):
         raise ModelError(f"device '{device}' is not known; expected auto, cpu, cuda or cuda:INDEX")
     if device != "cpu":
@@ -135,6 +136,12 @@ def resolve_device(device: str) -> torch.device:
                 f"device '{device}' is not there: this machine offers {count} CUDA devices; use --device cpu"
             )
     return torch.device(device)
+
+
+def _own_gpu(environ: Mapping[str, str]) -> int:
+    """The GPU of this process where torchrun has started several on a machine, in turn; else the first."""
+    place = environ.get("LOCAL_RANK", "")
+    return int(place) % max(1, torch.cuda.device_count()) if re.fullmatch("[0-9]{1,9}", place) else 0
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

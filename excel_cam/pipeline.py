@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,21 +18,26 @@ from excel_cam.classes import IGNORE
 from excel_cam.clip_model import ClipModel
 from excel_cam.images import normalise, resize_to_input
 from excel_cam.labels import (
-    doubtful_label_map,
+    agreed_label_map,
     enlarged_strips,
     label_map,
     stack_background,
     stack_constant_backgrounds,
     upsample_maps,
+    with_each_background,
 )
 from excel_cam.refine import pixel_adaptive_refinement
 from excel_cam.settings import Settings, check_background
 from excel_cam.text_bank import TextBank
+from excel_cam.transfer import HostCopy, to_device
 from excel_cam.views import View, average_over_views, chosen_views
 
 # A spread map's least and greatest value can differ by a thousandth, which step 6.1 stretches to 0..1, rounding errors
 # included. On the patch grid double precision costs next to nothing and keeps those errors out of the labels.
 GRID_DTYPE = torch.float64
+
+# Photographs of one size are refined together, as many as have so many pixels: 48 float32 affinities each, 1.5 GiB.
+REFINED_PIXELS = 2**23
 
 Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index without a background class), 255 ignored
@@ -40,13 +45,20 @@ Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index withou
 
 @dataclass(frozen=True)
 class Labelled:
-    """A label, and the class maps it comes from.
+    """A label, and the class maps it comes from; both may still be under way from the device until asked for."""
 
-    maps: (c, h, w) float64 on the patch grid, one per tag in order, as step 5 leaves them (step 4 without affinity).
-    """
+    fetch_label: Callable[[], Label]
+    fetch_maps: Callable[[], NDArray[np.float64]]
 
-    label: Label
-    maps: NDArray[np.float64]
+    @property
+    def label(self) -> Label:
+        """(H, W) uint8."""
+        return self.fetch_label()
+
+    @property
+    def maps(self) -> NDArray[np.float64]:
+        """(c, h, w) on the patch grid, one per tag in order, as step 5 leaves them (step 4 without affinity)."""
+        return self.fetch_maps()
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class Labeller:
         self.settings = settings
         self.side = grid_side(settings.size, model.patch)
         self.size = self.side * model.patch
+        self.batch_limit: int | None = None  # photographs the device's memory has been found to hold
         self._views = chosen_views(settings, model.patch)
         self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
 
@@ -88,53 +101,59 @@ class Labeller:
 
         A label larger than its photograph, which was then reduced, comes from enlarged scores.
         """
-        untagged = 0 if self.has_background else IGNORE
-        results = [Labelled(np.full(size, untagged, np.uint8), self._no_maps()) for size in sizes]
+        results = [self._untagged(size) for size in sizes]
         tagged = [index for index, present in enumerate(tags) if len(present)]
-        for start in range(0, len(tagged), self._forward_size(len(tagged))):
-            group = tagged[start : start + self._forward_size(len(tagged))]
-            jobs = [_Job(photographs[i], tags[i], sizes[i]) for i in group]
-            for index, labelled in zip(group, self._label_jobs(jobs), strict=True):
-                results[index] = labelled
+        while tagged:
+            group = tagged[: self._forward_size(len(tagged))]
+            try:
+                labelled = self._label_batch([_Job(photographs[i], tags[i], sizes[i]) for i in group])
+            except torch.OutOfMemoryError:
+                if len(group) == 1:
+                    raise
+                self.batch_limit = len(group) // 2  # and so it stays: what did not fit will not fit next time
+                continue
+            for index, result in zip(group, labelled, strict=True):
+                results[index] = result
+            tagged = tagged[len(group) :]
         return results
 
-    def _no_maps(self) -> NDArray[np.float64]:
-        return np.zeros((0, self.side, self.side))
+    def _untagged(self, size: tuple[int, int]) -> Labelled:
+        value = 0 if self.has_background else IGNORE
+        return Labelled(lambda: np.full(size, value, np.uint8), lambda: np.zeros((0, self.side, self.side)))
 
     def _forward_size(self, count: int) -> int:
         # One photograph fills a CPU's caches, and matrix products of another height may round differently: going one
         # by one costs no time and makes every batch size give the same bytes.
-        return 1 if self.model.device.type == "cpu" else max(1, count)
+        most = 1 if self.model.device.type == "cpu" else count
+        return most if self.batch_limit is None else min(most, self.batch_limit)
 
-    def _label_jobs(self, jobs: Sequence[_Job]) -> list[Labelled]:
-        """Label a batch in one forward pass; when the device's memory does not hold it, in two halves."""
-        try:
-            return self._label_batch(jobs)
-        except torch.OutOfMemoryError:
-            if len(jobs) == 1:
-                raise
-        half = len(jobs) // 2
-        return self._label_jobs(jobs[:half]) + self._label_jobs(jobs[half:])
-
+    @torch.inference_mode()
     def _label_batch(self, jobs: Sequence[_Job]) -> list[Labelled]:
-        normalised = [normalise(job.photograph, self.settings.normalisation).to(self.model.device) for job in jobs]
+        """Label photographs in one forward pass. On CUDA this returns before the device has done all of it."""
+        device = self.model.device
+        uploaded = [to_device(job.photograph, torch.uint8, device) for job in jobs]
+        normalised = [normalise(pixels, self.settings.normalisation) for pixels in uploaded]
         inputs = torch.stack([resize_to_input(image, self.size) for image in normalised])
         maps, attention = self._class_maps(normalised, inputs)
-        refined = [image_maps[list(job.tags)] for image_maps, job in zip(maps, jobs, strict=True)]
+        return self._label_maps(jobs, maps, attention, normalised, inputs)
+
+    def _label_maps(
+        self, jobs: Sequence[_Job], maps: Tensor, attention: Tensor, normalised: Sequence[Tensor], inputs: Tensor
+    ) -> list[Labelled]:
+        """From the maps of step 4, (n, T, h, w), and A to labels: images together as far as their sizes agree."""
+        tags = to_device(_evened([job.tags for job in jobs]), torch.int64, maps.device)
+        refined = maps[torch.arange(len(jobs), device=maps.device)[:, None], tags]
         if self.settings.affinity:
             transitions = transition_matrix(attention.to(GRID_DTYPE))
-            refined = [
-                refine_maps(image_maps, transition, self.settings.box_threshold)
-                for image_maps, transition in zip(refined, transitions, strict=True)
-            ]
-        on_device = [
-            self._to_label(image_maps, job, image, network_input)
-            for image_maps, job, image, network_input in zip(refined, jobs, normalised, inputs, strict=True)
-        ]
-        return [
-            Labelled(label.cpu().numpy(), image_maps.cpu().numpy())
-            for label, image_maps in zip(on_device, refined, strict=True)
-        ]
+            refined = refine_maps(refined, transitions, self.settings.box_threshold)
+        results: dict[int, Labelled] = {}
+        for bucket in _alike(jobs):
+            guides = torch.stack([self._guide(normalised[i], inputs[i]) for i in bucket])
+            chosen = to_device(bucket, torch.int64, maps.device)
+            labels = HostCopy(self._to_labels(refined[chosen], tags[chosen], guides, jobs[bucket[0]].size))
+            for place, i in enumerate(bucket):
+                results[i] = _labelled(labels, place, refined[i, : len(jobs[i].tags)])
+        return [results[i] for i in range(len(jobs))]
 
     def _class_maps(self, normalised: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of step 4, (n, T, h, w), averaged over the views, and the base view's attention A."""
@@ -159,10 +178,13 @@ class Labeller:
             self.model.visual, inputs, self.settings.attention, self.settings.calibrated_blocks, relation=None
         )
 
-    def _to_label(self, maps: Tensor, job: _Job, image: Tensor, network_input: Tensor) -> Tensor:
-        """One image's maps on the patch grid, (c, h, w), to its uint8 label of the size asked for."""
-        height, width = image.shape[1:]
-        maps = upsample_maps(maps, height, width)
+    def _to_labels(self, maps: Tensor, tags: Tensor, guides: Tensor, size: tuple[int, int]) -> Tensor:
+        """Labels of images of one size.
+
+        maps: (m, c, h, w) on the patch grid, of the classes `tags`, (m, c). guides: (m, 3, H', W').
+        Returns (m, H, W) uint8, where (H, W) is `size`.
+        """
+        maps = upsample_maps(maps, *guides.shape[2:])
         thresholds = self.settings.ignore_thresholds
         if not self.has_background:
             scores = maps
@@ -171,19 +193,39 @@ class Labeller:
         else:
             scores = stack_constant_backgrounds(maps, thresholds)
         if self.settings.refine == "par":
-            scores = pixel_adaptive_refinement(self._guide(image, network_input), scores)
+            scores = pixel_adaptive_refinement(guides, scores)
 
         def to_label(part: Tensor) -> Tensor:
-            if thresholds is not None:
-                return doubtful_label_map(part, job.tags)
-            return label_map(part, job.tags, self.has_background)
+            stacks = [part] if thresholds is None else with_each_background(part)
+            labels = [label_map(stack, tags, self.has_background) for stack in stacks]
+            return labels[0] if len(labels) == 1 else agreed_label_map(*labels)
 
-        if (height, width) == job.size:
+        if tuple(guides.shape[2:]) == size:
             return to_label(scores)
-        return torch.cat([to_label(strip) for strip in enlarged_strips(scores, *job.size)])
+        return torch.cat([to_label(strip) for strip in enlarged_strips(scores, *size)], dim=1)
 
     def _guide(self, image: Tensor, network_input: Tensor) -> Tensor:
         """The (3, H, W) colours that guide refinement: by the release, the network's input scaled back up."""
         if self.settings.par_image == "original":
             return image
         return F.interpolate(network_input[None], size=image.shape[1:], mode="bilinear", align_corners=True)[0]
+
+
+def _evened(tags: Sequence[Sequence[int]]) -> list[list[int]]:
+    """As many tags for every image, the first repeated: a class that comes again at the end never wins a pixel."""
+    most = max(len(one) for one in tags)
+    return [[*one, *[one[0]] * (most - len(one))] for one in tags]
+
+
+def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
+    """Places of jobs with photographs of one size and labels of one size, at most `REFINED_PIXELS` together."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, job in enumerate(jobs):
+        alike.setdefault((*job.photograph.shape[:2], *job.size), []).append(place)
+    for (height, width, *_), places in alike.items():
+        most = max(1, REFINED_PIXELS // (height * width))
+        yield from (places[start : start + most] for start in range(0, len(places), most))
+
+
+def _labelled(labels: HostCopy, place: int, maps: Tensor) -> Labelled:
+    return Labelled(lambda: labels.numpy()[place], lambda: HostCopy(maps).numpy())

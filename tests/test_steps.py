@@ -15,7 +15,14 @@ from excel_cam.affinity import box_mask, refine_maps, transition_matrix
 from excel_cam.cam import class_activation_maps
 from excel_cam.classes import IGNORE, voc_palette
 from excel_cam.images import NORMALISATIONS, normalise, resize_to_input
-from excel_cam.labels import doubtful_label_map, label_map, stack_background, stack_constant_backgrounds, upsample_maps
+from excel_cam.labels import (
+    agreed_label_map,
+    label_map,
+    stack_background,
+    stack_constant_backgrounds,
+    upsample_maps,
+    with_each_background,
+)
 from excel_cam.refine import OFFSETS, pixel_adaptive_refinement
 
 TOLERANCE = 5e-5
@@ -202,7 +209,8 @@ def test_doubtful_pixels_are_ignored() -> None:
     maps = torch.tensor([[[0.9, 0.4, 0.1]]])
     scores = stack_constant_backgrounds(maps, (0.25, 0.55))
     # 0.9 beats both backgrounds, 0.4 only the low one, 0.1 neither.
-    assert doubtful_label_map(scores, (6,)).tolist() == [[7, IGNORE, 0]]
+    low, high = (label_map(part, (6,)) for part in with_each_background(scores))
+    assert agreed_label_map(low, high).tolist() == [[7, IGNORE, 0]]
 
 
 def test_thresholds_are_refined_like_maps() -> None:
