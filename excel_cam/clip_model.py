@@ -124,9 +124,12 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`."""
+    """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`.
+
+    `auto` shares a machine's GPUs among the processes that torchrun starts there (LOCAL_RANK).
+    """
     if device == "auto":
-        return torch.device(f"cuda:{_own_gpu(os.environ)}" if torch.cuda.is_available() else "cpu")
+        return torch.device(_own_gpu(os.environ) if torch.cuda.is_available() else "cpu")
     if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]*))?", device):
         raise ModelError(f"device '{device}' is not known; expected auto, cpu, cuda or cuda:INDEX")
     if device != "cpu":
@@ -138,10 +141,10 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _own_gpu(environ: Mapping[str, str]) -> int:
-    """The GPU of this process where torchrun has started several on a machine, in turn; else the first."""
+def _own_gpu(environ: Mapping[str, str]) -> str:
+    """The GPU of this process: where torchrun has started several processes on a machine, each has one in turn."""
     place = environ.get("LOCAL_RANK", "")
-    return int(place) % max(1, torch.cuda.device_count()) if re.fullmatch("[0-9]{1,9}", place) else 0
+    return f"cuda:{int(place) % torch.cuda.device_count()}" if re.fullmatch("[0-9]{1,9}", place) else "cuda"
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

@@ -156,6 +156,8 @@ class Generation:
                 close("stopped")
             raise
         failures.drop_elsewhere(names)
+        if labeller.batch_limit is not None:
+            self.report(f"the device's memory held {labeller.batch_limit} of the {batch_size} photographs of a batch")
         close("complete with failures" if self.counts["failed"] else "complete")
 
     def _prepare_labeller(self, model: ClipModel, bank: TextBank) -> tuple[Labeller, int]:
@@ -166,7 +168,8 @@ class Generation:
         if self.work.batch_size != "auto":
             return labeller, self.work.batch_size
         batch_size = automatic_batch_size(labeller)
-        self.report(f"batch size: {batch_size} (auto)")
+        if model.device.type != "cpu":
+            self.report(f"batches of {batch_size} (auto)")
         return labeller, batch_size
 
     def _open_record(self, record: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ class Labeller:
         results = [self._untagged(size) for size in sizes]
         tagged = [index for index, present in enumerate(tags) if len(present)]
         while tagged:
-            group = tagged[: self._forward_size(len(tagged))]
+            group = tagged[: min(self._forward_size(len(tagged)), self.batch_limit or len(tagged))]
             try:
                 labelled = self._label_batch([_Job(photographs[i], tags[i], sizes[i]) for i in group])
             except torch.OutOfMemoryError:
@@ -124,8 +124,7 @@ class Labeller:
     def _forward_size(self, count: int) -> int:
         # One photograph fills a CPU's caches, and matrix products of another height may round differently: going one
         # by one costs no time and makes every batch size give the same bytes.
-        most = 1 if self.model.device.type == "cpu" else count
-        return most if self.batch_limit is None else min(most, self.batch_limit)
+        return 1 if self.model.device.type == "cpu" else count
 
     @torch.inference_mode()
     def _label_batch(self, jobs: Sequence[_Job]) -> list[Labelled]:
