@@ -49,9 +49,9 @@ def largest_batch(free: int, few: int, more: int) -> int:
 
 
 def _peak_bytes(labeller: Labeller, count: int) -> int:
-    """Device memory that the forward pass of `count` images takes on top of the model."""
+    """Device memory that the forward pass of `count` images, all views of them, takes on top of the model."""
     device = labeller.model.device
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    labeller.encode(torch.zeros(count, 3, labeller.size, labeller.size, device=device))
+    labeller.rehearse(count)
     return torch.cuda.max_memory_allocated(device) - before

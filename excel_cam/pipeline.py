@@ -149,7 +149,9 @@ class Labeller:
         for bucket in _alike(jobs):
             guides = torch.stack([self._guide(normalised[i], inputs[i]) for i in bucket])
             chosen = to_device(bucket, torch.int64, maps.device)
-            labels = HostCopy(self._to_labels(refined[chosen], tags[chosen], guides, jobs[bucket[0]].size))
+            most = max(len(jobs[i].tags) for i in bucket)
+            parts = refined[chosen, :most], tags[chosen, :most]
+            labels = HostCopy(self._to_labels(*parts, guides, jobs[bucket[0]].size))
             for place, i in enumerate(bucket):
                 results[i] = _labelled(labels, place, refined[i, : len(jobs[i].tags)])
         return [results[i] for i in range(len(jobs))]
@@ -176,6 +178,12 @@ class Labeller:
         return encode_images(
             self.model.visual, inputs, self.settings.attention, self.settings.calibrated_blocks, relation=None
         )
+
+    @torch.inference_mode()
+    def rehearse(self, count: int) -> None:
+        """Compute the maps of `count` blank images at once, all views of them, to learn what that takes."""
+        inputs = torch.zeros(count, 3, self.size, self.size, device=self.model.device)
+        self._class_maps(list(inputs), inputs)
 
     def _to_labels(self, maps: Tensor, tags: Tensor, guides: Tensor, size: tuple[int, int]) -> Tensor:
         """Labels of images of one size.

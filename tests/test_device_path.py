@@ -156,3 +156,34 @@ def test_batch_sizes_follow_from_memory() -> None:
 def test_on_a_cpu_the_batch_is_fixed(model: ClipModel, bank: TextBank) -> None:
     labeller = Labeller(model, bank, Settings(size=96, attributes="none"))
     assert automatic_batch_size(labeller) == CPU_BATCH
+
+
+def test_on_a_gpu_the_batch_is_measured(model: ClipModel, bank: TextBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pretended device on which 4 images fit: 100 bytes each and 20 besides, of 900 that are free."""
+    labeller = Labeller(model, bank, Settings(size=96, attributes="none", flip=True))
+    encoded: list[int] = []
+    encode = labeller.encode
+
+    def count(inputs: torch.Tensor) -> object:
+        encoded.append(len(inputs))
+        return encode(inputs)
+
+    monkeypatch.setattr(labeller, "encode", count)
+    labeller.rehearse(2)
+    assert encoded == [2, 2]  # both views
+
+    pretended = dataclasses.replace(model, device=torch.device("cuda"))
+    monkeypatch.setattr(labeller, "model", pretended)
+    monkeypatch.setattr(labeller, "rehearse", encoded.append)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 7)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 7 + 20 + 100 * encoded[-1])
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (900, 2000))
+    assert automatic_batch_size(labeller) == 4
+
+    def too_small(_count: int) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(labeller, "rehearse", too_small)
+    assert automatic_batch_size(labeller) == 1
