@@ -116,6 +116,8 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     towers.requires_grad_(False)
     if target.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions; float32 is to mean float32
+    if target.index is not None:
+        torch.cuda.set_device(target)  # pinned memory belongs to the current device: others are left alone
     convert_weights_to_lp(visual, DTYPES[precision])
     return ClipModel(
         name=name, fingerprint=hash_file(path), weights=path, device=target, precision=precision,

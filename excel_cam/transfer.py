@@ -13,8 +13,10 @@ from torch import Tensor
 
 def to_device(values: NDArray[Any] | Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Numbers or an array as a tensor on `device`; a CUDA device fetches them when it comes to it."""
-    host = torch.from_numpy(np.array(values)).to(dtype)  # a copy: photographs are read-only views
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+    array, on_cuda = np.asarray(values), device.type == "cuda"
+    host = torch.empty(array.shape, dtype=dtype, pin_memory=on_cuda)
+    host.numpy()[...] = array
+    return host.to(device, non_blocking=on_cuda)
 
 
 class HostCopy:
@@ -24,10 +26,11 @@ class HostCopy:
         self._done: torch.cuda.Event | None = None
         self._host = tensor
         if tensor.device.type == "cuda":
-            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            self._host.copy_(tensor, non_blocking=True)
-            self._done = torch.cuda.Event()
-            self._done.record(torch.cuda.current_stream(tensor.device))
+            with torch.cuda.device(tensor.device):  # a thread's own choice; other GPUs are left alone
+                self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+                self._host.copy_(tensor, non_blocking=True)
+                self._done = torch.cuda.Event()
+                self._done.record()
 
     def numpy(self) -> NDArray[Any]:
         """The values, when they have arrived; any thread may ask."""
