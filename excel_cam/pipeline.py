@@ -202,14 +202,16 @@ class Labeller:
         if self.settings.refine == "par":
             scores = pixel_adaptive_refinement(guides, scores)
 
-        def to_label(part: Tensor) -> Tensor:
-            stacks = [part] if thresholds is None else with_each_background(part)
-            labels = [label_map(stack, tags, self.has_background) for stack in stacks]
+        stacks = [scores] if thresholds is None else with_each_background(scores)
+
+        def to_label(parts: Sequence[Tensor]) -> Tensor:
+            labels = [label_map(part, tags, self.has_background) for part in parts]
             return labels[0] if len(labels) == 1 else agreed_label_map(*labels)
 
         if tuple(guides.shape[2:]) == size:
-            return to_label(scores)
-        return torch.cat([to_label(strip) for strip in enlarged_strips(scores, *size)], dim=1)
+            return to_label(stacks)
+        strips = zip(*(enlarged_strips(stack, *size) for stack in stacks), strict=True)
+        return torch.cat([to_label(parts) for parts in strips], dim=1)
 
     def _guide(self, image: Tensor, network_input: Tensor) -> Tensor:
         """The (3, H, W) colours that guide refinement: by the release, the network's input scaled back up."""
