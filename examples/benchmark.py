@@ -28,6 +28,7 @@ from excel_cam.batching import automatic_batch_size
 from excel_cam.clip_model import load_model, resolve_device
 from excel_cam.knowledge import shipped_knowledge
 from excel_cam.options import default_workers
+from excel_cam.photographs import read_image
 from excel_cam.pipeline import Labeller
 from excel_cam.settings import ModelChoice, Settings
 from excel_cam.text_bank import build_text_bank
@@ -100,7 +101,7 @@ def compare_with_cpu(labeller: Labeller, choice: ModelChoice, paths: list[Path])
     on_cpu = load_model(ModelChoice(choice.name, choice.pretrained, choice.weights, "cpu", "fp32"))
     reference = Labeller(on_cpu, build_text_bank(shipped_knowledge("voc"), on_cpu, SETTINGS), SETTINGS)
     samples = measures.make_samples(paths, 8)
-    photographs, tags = [measures.read_image(s.image_path) for s in samples], [s.tags for s in samples]
+    photographs, tags = [read_image(s.image_path) for s in samples], [s.tags for s in samples]
     share = measures.share_of_equal_pixels(labeller.label(photographs, tags), reference.label(photographs, tags))
     return [Row("cuda fp32: labels equal to the CPU's, 8 photographs", share, "of pixels", "bar >= 0.999")]
 
