@@ -42,12 +42,13 @@ def refine_fused(images: Tensor, maps: Tensor, neighbourhood: Neighbourhood, ite
         _affinity_kernel[grid](
             images, neighbourhood.offsets, neighbourhood.position, affinities, height, width,
             1 / neighbourhood.sharpness, neighbourhood.epsilon, neighbours, BLOCK,
+            enable_fp_fusion=True,
         )  # fmt: skip
         for _ in range(iterations):
             refined = torch.empty_like(maps)
             _average_kernel[grid](
                 affinities, maps, neighbourhood.offsets, refined, height, width, planes, neighbours,
-                triton.next_power_of_2(planes), BLOCK,
+                triton.next_power_of_2(planes), BLOCK, enable_fp_fusion=True,
             )  # fmt: skip
             maps = refined
     return maps
