@@ -13,6 +13,7 @@ slows both.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -178,6 +179,7 @@ def main(
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ["EXCEL_CAM_CACHE"] = str(folder / "cache")  # text rows of random weights are of no use later
         if photographs is None:
             paths = measures.write_photographs(folder / "photographs", 16 if target.type == "cpu" else 200, 375, 500)
         elif not (paths := sorted(photographs.glob("*.jpg"))):
