@@ -75,7 +75,7 @@ def _colour_term(  # type: ignore[no-untyped-def]
     return -(red_steps * red_steps + green_steps * green_steps + blue_steps * blue_steps) / 3
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _affinity_kernel(  # type: ignore[no-untyped-def]
     images, offsets, position, affinities, height, width, sharpening, epsilon,
     neighbours: tl.constexpr, block: tl.constexpr,
@@ -130,7 +130,7 @@ def _affinity_kernel(  # type: ignore[no-untyped-def]
         tl.store(target + index * plane, share + tl.load(position + index), mask=inside)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _average_kernel(  # type: ignore[no-untyped-def]
     affinities, maps, offsets, refined, height, width, planes,
     neighbours: tl.constexpr, plane_block: tl.constexpr, block: tl.constexpr,
