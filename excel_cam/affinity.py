@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
 SINKHORN_ROUNDS = 3  # how often columns, then rows, are brought to sum 1
 EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
+ROUNDS_PER_CHECK = 16  # label propagation: asking a device whether it is done takes longer than a few more rounds
 
 
 @torch.inference_mode()
@@ -43,15 +45,70 @@ def box_mask(class_map: NDArray[np.floating[Any]], threshold: float) -> NDArray[
     return mask
 
 
+def box_masks_on_device(maps: Tensor, threshold: float) -> Tensor:
+    """`box_mask` of every map at once, without leaving the device: (p, h, w) floating to (p, h, w) bool."""
+    levels = (255 * maps).to(torch.uint8)
+    floors = (threshold * levels.amax(dim=(1, 2)).double()).floor()
+    regions = _regions(levels > floors[:, None, None])
+    return _paint_boxes(regions)
+
+
+def _regions(strong: Tensor) -> Tensor:
+    """8-connected regions: (p, h, w) bool to int64, for each strong pixel the greatest index in its region, else 0.
+
+    Pixels are numbered from 1, row by row. Every pixel takes the greatest number around it until none changes.
+    """
+    _count, height, width = strong.shape
+    numbers = torch.arange(1, height * width + 1, device=strong.device, dtype=torch.float32).view(1, height, width)
+    regions = numbers * strong  # float32 holds all numbers up to 2^24 exactly, and pooling wants floats
+    while True:
+        before = regions
+        for _ in range(ROUNDS_PER_CHECK):
+            regions = F.max_pool2d(regions[:, None], 3, stride=1, padding=1)[:, 0] * strong
+        if torch.equal(before, regions):  # the one moment at which the host waits, once for all maps
+            return regions.long()
+
+
+def _paint_boxes(regions: Tensor) -> Tensor:
+    """The union of the regions' bounding boxes, ends clipped as in `box_mask`: (p, h, w) int64 to bool."""
+    count, height, width = regions.shape
+    flat = regions.flatten(1)
+    rows = torch.arange(height, device=regions.device).repeat_interleave(width).expand(count, -1)
+    columns = torch.arange(width, device=regions.device).repeat(height).expand(count, -1)
+
+    def bounds(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        shape = (count, height * width + 1)
+        first = positions.new_full(shape, size).scatter_reduce_(1, flat, positions, "amin")
+        last = positions.new_full(shape, -1).scatter_reduce_(1, flat, positions, "amax")
+        return first[:, 1:], (last[:, 1:] + 1).clamp_max(size - 1)  # without number 0, which is no region
+
+    top, bottom = bounds(rows, height)
+    left, right = bounds(columns, width)
+    is_region = (bottom > 0) & (top < height)
+    # Each box adds 1 to all that lies right of and below its first corner, and takes it back at its ends.
+    steps = regions.new_zeros((count, (height + 1) * (width + 1)))
+    for row, column, sign in ((top, left, 1), (bottom, left, -1), (top, right, -1), (bottom, right, 1)):
+        steps.scatter_add_(1, (row * (width + 1) + column) * is_region, sign * is_region.long())
+    cover = steps.view(count, height + 1, width + 1).cumsum(1).cumsum(2)
+    return cover[:, :height, :width] > 0
+
+
+def box_masks(maps: Tensor, threshold: float) -> Tensor:
+    """`box_mask` of every map: (..., h, w) floating to (..., h, w) bool on the same device."""
+    planes = maps.flatten(0, -3)
+    if maps.device.type != "cpu":
+        return box_masks_on_device(planes, threshold).view(maps.shape)
+    masks = np.stack([box_mask(plane, threshold) for plane in planes.numpy()])
+    return torch.from_numpy(masks).view(maps.shape)
+
+
 @torch.inference_mode()
 def refine_maps(maps: Tensor, transition: Tensor, threshold: float = 0.79) -> Tensor:
     """Spread maps along the transitions, each from within its own boxes (step 5.3).
 
-    maps: (c, h, w) floating, of one image's present classes. transition: (N, N), N = h·w, of the same dtype.
-    Returns (c, h, w) of that dtype, 0 or more, of no fixed scale; all 0 for a class without a box.
+    maps: (..., c, h, w) floating, of the classes present. transition: (..., N, N), N = h·w, of the same dtype.
+    Returns (..., c, h, w) of that dtype, 0 or more, of no fixed scale; all 0 for a class without a box.
     """
-    on_host = maps.cpu().numpy()
-    masks = np.stack([box_mask(class_map, threshold) for class_map in on_host])
-    sources = maps * torch.from_numpy(masks).to(maps.device)
+    sources = (maps * box_masks(maps, threshold)).flatten(-2)
     # R with the columns outside M zeroed, times the map, is R times the map zeroed outside M.
-    return (transition @ sources.flatten(1).T).T.reshape(maps.shape)
+    return (transition @ sources.transpose(-1, -2)).transpose(-1, -2).reshape(maps.shape)

@@ -28,6 +28,7 @@ from excel_cam.errors import ExcelCamError
 from excel_cam.options import (
     FILE,
     FOLDER,
+    BatchSize,
     chosen_model,
     chosen_settings,
     default_workers,
@@ -35,6 +36,7 @@ from excel_cam.options import (
     png_mode_option,
     settings_options,
 )
+from excel_cam.shards import ShardType, chosen_shard
 
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
@@ -98,9 +100,12 @@ def cli() -> None:
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @png_mode_option
 @click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Photographs in one batch.")
+@click.option("--batch-size", type=BatchSize(), default="auto", show_default=True,
+              help="Photographs in one batch; auto: 8 on a CPU, on a GPU what fits, 64 at most.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
               help="Threads that decode photographs.")  # fmt: skip
+@click.option("--shard", type=ShardType(), show_default="from torchrun's or a Slurm array's variables, else all",
+              help="Label share I of N, from 0: 0/4 is the first of four. They may run at once.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per label: name, path, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @model_options
@@ -130,7 +135,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         Source(p["dataset"], p["root"], p["split"], p["tags"], p["classes"], p["knowledge"], p["names_from"],
                configured_roots(ctx)),
         Destination(p["out"], p["png_mode"], p["overwrite"], p["cams"]),
-        chosen_model(ctx), settings, sources, Work(p["batch_size"], p["workers"]),
+        chosen_model(ctx), settings, sources,
+        Work(p["batch_size"], p["workers"], chosen_shard(p["shard"], os.environ)),
         report=lambda message: _report(quiet, message),
     )  # fmt: skip
     with _termination_as_interrupt():

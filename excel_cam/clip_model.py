@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,8 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     towers.requires_grad_(False)
     if target.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions; float32 is to mean float32
+    if target.index is not None:
+        torch.cuda.set_device(target)  # pinned memory belongs to the current device: others are left alone
     convert_weights_to_lp(visual, DTYPES[precision])
     return ClipModel(
         name=name, fingerprint=hash_file(path), weights=path, device=target, precision=precision,
@@ -125,9 +128,12 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`."""
+    """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`.
+
+    `auto` shares a machine's GPUs among the processes that torchrun starts there (LOCAL_RANK).
+    """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(_own_gpu(os.environ) if torch.cuda.is_available() else "cpu")
     if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]*))?", device):
         raise ModelError(f"device '{device}' is not known; expected auto, cpu, cuda or cuda:INDEX")
     if device != "cpu":
@@ -137,6 +143,12 @@ def resolve_device(device: str) -> torch.device:
                 f"device '{device}' is not there: this machine offers {count} CUDA devices; use --device cpu"
             )
     return torch.device(device)
+
+
+def _own_gpu(environ: Mapping[str, str]) -> str:
+    """The GPU of this process: where torchrun has started several processes on a machine, each has one in turn."""
+    place = environ.get("LOCAL_RANK", "")
+    return f"cuda:{int(place) % torch.cuda.device_count()}" if re.fullmatch("[0-9]{1,9}", place) else "cuda"
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import click
 
 from excel_cam.errors import UsageError
-from excel_cam.options import CONFIG_META, FILE, Numbers, chosen_settings, source_name
+from excel_cam.options import CONFIG_META, FILE, BatchSize, Numbers, chosen_settings, source_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -145,6 +145,9 @@ def _checked(option: click.Parameter, value: Any, ctx: click.Context) -> Any:
         expected, accepted = "a valid float", isinstance(value, int | float) and not isinstance(value, bool)
     elif isinstance(kind, Numbers):
         expected, accepted = f"a list of numbers, such as [{kind.example}]", isinstance(value, str) or _numbers(value)
+    elif isinstance(kind, BatchSize):
+        accepted = value == "auto" or (isinstance(value, int) and not isinstance(value, bool))
+        expected = 'a valid integer or "auto"'
     else:
         expected, accepted = "a text in quotes", isinstance(value, str)
     if not accepted:

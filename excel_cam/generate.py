@@ -11,11 +11,11 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import excel_cam
 from excel_cam.coco import default_split, find_coco_root, open_coco
@@ -27,13 +27,24 @@ from excel_cam.label_files import write_label
 from excel_cam.lists import read_names
 from excel_cam.model_words import WORDS_SUFFIX
 from excel_cam.photographs import Photograph, read_photograph
-from excel_cam.records import FailureLog, Identity, check_writable, differences, read_run, write_run
+from excel_cam.records import (
+    FailureLog,
+    Identity,
+    check_writable,
+    differences,
+    read_runs,
+    retire_runs,
+    run_file,
+    write_run,
+)
 from excel_cam.run import Outcome, Plan, execute, label_path, plan_run
 from excel_cam.settings import ModelChoice, Settings, check_background, check_crf_backend
+from excel_cam.shards import WHOLE, Shard
 from excel_cam.soft_maps import kept_maps, maps_path, write_maps
 
 if TYPE_CHECKING:
     from excel_cam.clip_model import ClipModel
+    from excel_cam.pipeline import Labeller
     from excel_cam.text_bank import TextBank
 
 Report = Callable[[str], None]
@@ -68,8 +79,9 @@ class Destination:
 class Work:
     """How the work is spread; changes speed and memory, never a label on the CPU in float32."""
 
-    batch_size: int = 8
+    batch_size: int | Literal["auto"] = "auto"
     workers: int = 2
+    shard: Shard = WHOLE
 
 
 @dataclass
@@ -102,37 +114,78 @@ class Generation:
             self.report(note)
         if self.settings.attributes != "none" and not self.knowledge.sentence_count:
             self.report("no sentences: class prompts alone, without enrichment")
+        self._images_in_all = len(self.data.samples)
+        self._take_share()
+
+    def _take_share(self) -> None:
+        shard, samples = self.work.shard, self.data.samples
+        if not shard.is_whole:
+            self.data = replace(self.data, samples=shard.select(samples))
+            self.report(f"shard {shard} ({shard.source}): {len(self.data.samples):,} of {len(samples):,} images")
 
     def __iter__(self) -> Iterator[Outcome]:
-        out, started = self.destination.out, time.monotonic()
-        earlier = read_run(out)
+        if not self.data.samples:
+            return  # more shares than images
+        out, started, shard = self.destination.out, time.monotonic(), self.work.shard
+        earlier = read_runs(out)
         identity = self._finished_identity(earlier)
         plan = self._compare(identity) if identity else None
         if plan is not None and not plan.pending and not self.destination.overwrite:
             yield from self._count(Outcome(s, label_path(out, s), kept=True) for s in plan.samples)
             return
-        if earlier and not self.destination.overwrite:
-            self._refuse_differences(earlier["identity"]["known"], self._known)
+        self._refuse_other_runs(earlier, "known", self._known)
         model, bank = prepare_text(self.model_choice, self.knowledge, self.settings, self.report)
         identity = Identity(self._known, {"weights": model.fingerprint, "precision": model.precision})
         plan = self._plan(identity, earlier)
+        labeller, batch_size = self._prepare_labeller(model, bank)
 
-        failures = FailureLog(out)
-        failures.start({sample.name for sample in plan.samples})
-        record = self._record(identity, model)
-        write_run(out, {**record, "state": "running"})
+        failures = FailureLog(out, shard)
+        names = {sample.name for sample in plan.samples}
+        failures.start(names)
+        record = self._record(identity, model, batch_size)
+        self._open_record(record)
 
         def close(state: str) -> None:
             seconds = round(time.monotonic() - started, 1)
-            write_run(out, {**record, "state": state, "counts": self.counts, "seconds": seconds})
+            work = record["work"] | {"batch_size": min(batch_size, labeller.batch_limit or batch_size)}
+            write_run(out, {**record, "work": work, "state": state, "counts": self.counts, "seconds": seconds}, shard)
 
         try:
-            yield from self._count(self._execute(plan, identity, model, bank, failures))
+            yield from self._count(self._execute(plan, identity, labeller, failures, batch_size))
         except BaseException:  # an interruption too, and the end of iteration before the end of the run
             with contextlib.suppress(OutputError):  # a full disk is reported once, by what stopped the run
                 close("stopped")
             raise
+        failures.drop_elsewhere(names)
+        if labeller.batch_limit is not None:
+            self.report(f"the device's memory held {labeller.batch_limit} of the {batch_size} photographs of a batch")
         close("complete with failures" if self.counts["failed"] else "complete")
+
+    def _prepare_labeller(self, model: ClipModel, bank: TextBank) -> tuple[Labeller, int]:
+        from excel_cam.batching import automatic_batch_size
+        from excel_cam.pipeline import Labeller
+
+        labeller = Labeller(model, bank, self.settings)
+        if self.work.batch_size != "auto":
+            return labeller, self.work.batch_size
+        batch_size = automatic_batch_size(labeller)
+        if model.device.type != "cpu":
+            self.report(f"batches of {batch_size} (auto)")
+        return labeller, batch_size
+
+    def _open_record(self, record: dict[str, Any]) -> None:
+        """Write this run's record; raises `OutputError` where another one appeared meanwhile that differs."""
+        out, own = self.destination.out, run_file(self.work.shard)
+        if self.destination.overwrite:
+            retire_runs(out, record["identity"])
+        write_run(out, {**record, "state": "running"}, self.work.shard)
+        others = {name: other for name, other in read_runs(out).items() if name != own}
+        try:
+            for part in ("known", "resolved"):
+                self._refuse_other_runs(others, part, record["identity"][part])
+        except OutputError:
+            (out / own).unlink(missing_ok=True)
+            raise
 
     @cached_property
     def _known(self) -> dict[str, Any]:
@@ -167,22 +220,25 @@ class Generation:
             "precision": self.model_choice.precision,
         }
 
-    def _finished_identity(self, earlier: dict[str, Any] | None) -> Identity | None:
-        """The identity of the labels that this run would make, where the earlier run's record tells it."""
-        if (
-            not earlier
-            or earlier.get("asked") != self._asked
-            or not isinstance(earlier["identity"].get("resolved"), dict)
-        ):
-            return None
-        return Identity(self._known, earlier["identity"]["resolved"])
+    def _finished_identity(self, earlier: Mapping[str, dict[str, Any]]) -> Identity | None:
+        """The identity of the labels that this run would make, where the record of an earlier run tells it."""
+        for record in earlier.values():
+            resolved = record["identity"].get("resolved")
+            if record.get("asked") == self._asked and isinstance(resolved, dict):
+                return Identity(self._known, resolved)
+        return None
 
-    def _refuse_differences(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        if found := differences(before, now):
-            raise OutputError(
-                f"{self.destination.out} holds labels made otherwise: {first_lines(found)}; "
-                "add --overwrite to replace them, or choose another --out"
-            )
+    def _refuse_other_runs(self, runs: Mapping[str, dict[str, Any]], part: str, now: dict[str, Any]) -> None:
+        """Raise `OutputError` where runs into this folder made their labels otherwise; `part` of their identity."""
+        if self.destination.overwrite:
+            return
+        for record in runs.values():
+            before = record["identity"].get(part, {})
+            if found := differences(before, now):
+                raise OutputError(
+                    f"{self.destination.out} holds labels made otherwise: {first_lines(found)}; "
+                    "add --overwrite to replace them, or choose another --out"
+                )
 
     def _compare(self, identity: Identity) -> Plan:
         """What there is already; a label whose class maps are asked for and not there counts as missing."""
@@ -193,13 +249,12 @@ class Generation:
         kept = kept_maps(plan.samples, cams, identity, self.destination.overwrite)
         return Plan(plan.samples, plan.done & kept, plan.stale)
 
-    def _plan(self, identity: Identity, earlier: dict[str, Any] | None) -> Plan:
+    def _plan(self, identity: Identity, earlier: Mapping[str, dict[str, Any]]) -> Plan:
         out = self.destination.out
         plan = self._compare(identity)
         if self.destination.overwrite:
             return Plan(plan.samples, frozenset(), ())
-        if earlier:
-            self._refuse_differences(earlier["identity"].get("resolved", {}), identity.resolved)
+        self._refuse_other_runs(earlier, "resolved", identity.resolved)
         if plan.stale:
             first = plan.stale[0]
             raise OutputError(
@@ -209,11 +264,10 @@ class Generation:
         return plan
 
     def _execute(
-        self, plan: Plan, identity: Identity, model: ClipModel, bank: TextBank, failures: FailureLog
+        self, plan: Plan, identity: Identity, labeller: Labeller, failures: FailureLog, batch_size: int
     ) -> Iterator[Outcome]:
-        from excel_cam.pipeline import Labelled, Labeller
+        from excel_cam.pipeline import Labelled
 
-        labeller = Labeller(model, bank, self.settings)
         destination = self.destination
         if destination.cams is not None:
             for folder in {maps_path(destination.cams, sample).parent for sample in plan.samples}:
@@ -233,7 +287,7 @@ class Generation:
         return execute(
             plan, destination.out, identity, label_batch, write_result,
             lambda path: read_photograph(path, self.settings.working_pixels), failures,
-            self.work.batch_size, self.work.workers,
+            batch_size, self.work.workers,
         )  # fmt: skip
 
     def _count(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
@@ -243,7 +297,7 @@ class Generation:
             self.counts[key] += 1
             yield outcome
 
-    def _record(self, identity: Identity, model: ClipModel) -> dict[str, Any]:
+    def _record(self, identity: Identity, model: ClipModel, batch_size: int) -> dict[str, Any]:
         """The run record, less its state."""
         settings = identity.known["settings"]
         return {
@@ -252,7 +306,7 @@ class Generation:
             "dataset": {
                 "name": self.data.name, "root": str(self.data.root), "found": self.root_found,
                 "split": self.data.split,
-                "images": len(self.data.samples), "tags": self.data.tags_source,
+                "images": self._images_in_all, "tags": self.data.tags_source,
             },
             "settings": {key: {"value": settings[key], "from": self.setting_sources[key]} for key in settings},
             "model": {
@@ -263,7 +317,10 @@ class Generation:
                 "dataset": self.knowledge.dataset, "sha256": identity.known["knowledge"],
                 "background_class": self.knowledge.has_background,
             },
-            "work": {"batch_size": self.work.batch_size, "workers": self.work.workers},
+            "work": {
+                "batch_size": batch_size, "asked_batch_size": self.work.batch_size, "workers": self.work.workers,
+                "shard": None if self.work.shard.is_whole else f"{self.work.shard} ({self.work.shard.source})",
+            },
             "asked": self._asked,
             "identity": {"known": identity.known, "resolved": identity.resolved},
         }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,11 +17,20 @@ NORMALISATIONS = {
 }
 
 
-def normalise(image: NDArray[np.uint8], normalisation: str) -> Tensor:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 of zero mean and unit deviation (METHOD.md step 2.1)."""
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in NORMALISATIONS[normalisation])
-    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).to(torch.float32)
-    return (pixels - mean) / deviation
+def normalise(image: NDArray[np.uint8] | Tensor, normalisation: str) -> Tensor:
+    """(H, W, 3) uint8 RGB to (3, H, W) float32 of zero mean and unit deviation (METHOD.md step 2.1).
+
+    The result is on the image's own device; an array's is on the CPU.
+    """
+    pixels = image if isinstance(image, Tensor) else torch.from_numpy(image.copy())
+    mean, deviation = _constants(normalisation, pixels.device)
+    return (pixels.permute(2, 0, 1).to(torch.float32) - mean) / deviation
+
+
+@functools.cache
+def _constants(normalisation: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, deviation = (torch.tensor(values).view(3, 1, 1).to(device) for values in NORMALISATIONS[normalisation])
+    return mean, deviation
 
 
 def resize_to_input(normalised: Tensor, size: int) -> Tensor:

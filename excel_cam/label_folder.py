@@ -11,7 +11,7 @@ from excel_cam.errors import DataError, SettingsError
 from excel_cam.image_folder import scan_images
 from excel_cam.lists import read_class_list
 from excel_cam.overlay import OVERLAY_SUFFIX
-from excel_cam.records import RUN_FILE, are_without_background, read_run
+from excel_cam.records import are_without_background, read_run, read_runs
 from excel_cam.settings import Settings
 
 _OVERLAY_END = OVERLAY_SUFFIX.rpartition(".")[0]  # of a name, which has no extension
@@ -43,16 +43,17 @@ def run_identity(labels: Path) -> dict[str, object] | None:
 
 def settings_of_run(labels: Path) -> Settings:
     """The settings that the labels in a folder were made with; raises `DataError` where its run record has none."""
-    record = read_run(labels)
-    if record is None:
+    runs = read_runs(labels)
+    if not runs:
         raise DataError(f"{labels}: expected a run record (run.json) beside the labels, found none; check --labels")
+    file, record = next(iter(runs.items()))
     try:
         recorded = record["identity"]["known"]["settings"].items()
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in recorded}
         return Settings(**values)
     except (SettingsError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{labels / RUN_FILE}: expected the settings of a run, cannot use them ({error}); make the labels again, "
+            f"{labels / file}: expected the settings of a run, cannot use them ({error}); make the labels again, "
             "or leave --labels out"
         ) from None
 

@@ -49,6 +49,16 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return numbers
 
 
+class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of photographs, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Read the number."""
+        return "auto" if value == "auto" else click.IntRange(1).convert(value, param, ctx)
+
+
 def _option_type(entry: dataclasses.Field[Any]) -> Any:
     if entry.metadata["choices"]:
         return click.Choice(entry.metadata["choices"])

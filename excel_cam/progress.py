@@ -14,7 +14,7 @@ from excel_cam.files import json_line
 from excel_cam.generate import Generation
 from excel_cam.label_files import class_shares
 from excel_cam.masks import read_mask
-from excel_cam.records import FAILED_FILE
+from excel_cam.records import failed_file
 from excel_cam.run import Outcome
 
 
@@ -55,5 +55,5 @@ def _summary(generation: Generation) -> str:
         f"{counts['labelled'] + counts['kept']:,} labels in {out} ({counts['labelled']:,} new, {counts['kept']:,} kept)"
     )
     if counts["failed"]:
-        text += f"; {counts['failed']:,} images failed, see {out / FAILED_FILE}"
+        text += f"; {counts['failed']:,} images failed, see {out / failed_file(generation.work.shard)}"
     return text

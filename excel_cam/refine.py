@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,9 +26,17 @@ STRIP_ROWS = 32  # rows whose affinities are computed at a time
 def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITERATIONS) -> Tensor:
     """Average maps over each pixel's 48 neighbours, weighted by likeness of colour, again and again.
 
-    image: (3, H, W) float32, normalised colours. maps: (c, H, W) float32, background first.
-    Returns (c, H, W) float32. The weights sum to 1.01, so values may pass 1, up to `GROWTH`.
+    image: (..., 3, H, W) float32, normalised colours. maps: (..., c, H, W) float32, background first.
+    Returns (..., c, H, W) float32. The weights sum to 1.01, so values may pass 1, up to `GROWTH`.
     """
+    if maps.ndim == 3:
+        return _refine_one(image, maps, iterations)
+    if maps.device.type == "cuda" and _has_kernel(maps.device):
+        return _refine_with_kernel(image, maps, iterations)
+    return torch.stack([_refine_one(*pair, iterations) for pair in zip(image, maps, strict=True)])
+
+
+def _refine_one(image: Tensor, maps: Tensor, iterations: int) -> Tensor:
     affinities = _affinities(image)
     for _ in range(iterations):
         padded = _pad(maps)
@@ -45,18 +57,47 @@ def guide_image(image: Tensor, network_input: Tensor, source: str) -> Tensor:
     return F.interpolate(network_input[None], size=image.shape[1:], mode="bilinear", align_corners=True)[0]
 
 
+@functools.cache
+def _has_kernel(device: torch.device) -> bool:
+    """Whether the fused kernel can be built for a CUDA device; tried once, and said where it cannot."""
+    if importlib.util.find_spec("triton") is None or torch.cuda.get_device_capability(device) < (7, 0):
+        return False
+    try:
+        _refine_with_kernel(torch.zeros(1, 3, 4, 4, device=device), torch.zeros(1, 2, 4, 4, device=device), 1)
+    except Exception as error:  # Triton compiles on the spot, and raises whatever is missing for that
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"refinement in plain torch, its fused kernel cannot be built: {reason}", stacklevel=2)
+        return False
+    return True
+
+
+def _refine_with_kernel(images: Tensor, maps: Tensor, iterations: int) -> Tensor:
+    from excel_cam.refine_kernel import Neighbourhood, refine_fused
+
+    neighbourhood = Neighbourhood(*_neighbourhood(images.device), SHARPNESS, EPSILON)
+    return refine_fused(images, maps, neighbourhood, iterations)
+
+
+@functools.cache
+def _neighbourhood(device: torch.device) -> tuple[Tensor, Tensor]:
+    """On a device: offsets (48, 2) int32, down and right, and the neighbours' weights by position, (48,) float32."""
+    offsets = torch.tensor(OFFSETS, dtype=torch.int32)
+    return offsets.to(device), (POSITION_WEIGHT * _position_weights()).to(device)
+
+
 def _affinities(image: Tensor) -> Tensor:
     """(48, H, W) float32: each neighbour's weight, softmax(colour) + 0.01 · softmax(position)."""
     padded = _pad(image)
     height, width = image.shape[1:]
-    position = POSITION_WEIGHT * _position_weights().to(image.device).view(-1, 1, 1)
+    position = _neighbourhood(image.device)[1].view(-1, 1, 1)
     affinities = image.new_empty((len(OFFSETS), height, width))
     # Strip by strip, so that the differences of all neighbours stay in a CPU's cache: several times faster.
-    for top in range(0, height, STRIP_ROWS):
-        centre = image[:, top : top + STRIP_ROWS]
+    rows = STRIP_ROWS if image.device.type == "cpu" else height
+    for top in range(0, height, rows):
+        centre = image[:, top : top + rows]
         strip = padded[:, top : top + centre.shape[1] + 2 * REACH]
         colour = torch.softmax(_colour_terms(strip, centre), dim=0)
-        torch.add(colour, position, out=affinities[:, top : top + STRIP_ROWS])
+        torch.add(colour, position, out=affinities[:, top : top + rows])
     return affinities
 
 

@@ -23,6 +23,7 @@ from excel_cam.records import FailureLog, Identity
 
 # Labels of one batch are held at a time; a batch is closed early when theirs would have more pixels than this.
 BATCH_PIXELS = 100_000_000
+WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with
 
 Result = TypeVar("Result")
 LabelBatch = Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
@@ -104,7 +105,7 @@ def execute(
     for folder in {label_path(out, sample).parent for sample in plan.samples}:
         remove_stale_parts(folder)
     decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+    writer = ThreadPoolExecutor(max(1, workers // WORKERS_PER_WRITER), thread_name_prefix="write")
     try:
         written: deque[tuple[Sample, Future[None] | str | None]] = deque()
         for batch in _decoded_batches(plan, decoders, read_image, batch_size, lookahead=batch_size + workers):

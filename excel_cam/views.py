@@ -32,12 +32,12 @@ def average_over_views(views: tuple[View, ...], map_view: Callable[[View], Tenso
 
     map_view: from a view to its (n, T, h', w') maps, as the view shows them. Returns (n, T, side, side).
     """
-    total = torch.zeros((), dtype=torch.float64)
+    total: Tensor | float = 0.0
     for view in views:
         maps = map_view(view)
         if view.mirrored:
             maps = maps.flip(-1)
         if view.side != side:
             maps = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
-        total = total.to(maps.device) + maps
-    return total / len(views)
+        total = maps + total
+    return torch.as_tensor(total / len(views))

@@ -440,6 +440,18 @@ def test_devices_that_are_there(cuda_devices: Callable[[int], None], count: int,
     assert resolve_device(device) == torch.device(expected)
 
 
+@pytest.mark.parametrize(("place", "expected"), [("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0"), ("x", "cuda")])
+def test_processes_of_one_machine_share_its_gpus(
+    cuda_devices: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, place: str, expected: str
+) -> None:
+    cuda_devices(2)
+    monkeypatch.setenv("LOCAL_RANK", place)
+    assert resolve_device("auto") == torch.device(expected)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    cuda_devices(0)
+    assert resolve_device("auto") == torch.device("cpu")
+
+
 @pytest.mark.parametrize(("count", "device"), [(0, "cuda"), (0, "cuda:0"), (1, "cuda:1"), (2, "cuda:2")])
 def test_devices_that_are_not_there(cuda_devices: Callable[[int], None], count: int, device: str) -> None:
     cuda_devices(count)

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from click.testing import Result
 from conftest import VOC_TAGS, draw_photograph
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from excel_cam import files
 from excel_cam.classes import voc_palette
+from excel_cam.label_files import read_stamp
 
 Run = Callable[..., Result]
 
@@ -78,6 +79,11 @@ def test_the_run_record_says_what_the_labels_were_made_with(
     assert len(record["knowledge"]["sha256"]) == 64
     assert record["versions"]["torch"]
     assert record["seconds"] > 0
+    assert (record["work"]["batch_size"], record["work"]["asked_batch_size"], record["work"]["shard"]) == (
+        8,
+        "auto",
+        None,
+    )
 
 
 def test_palette_mode_carries_the_same_values(excel_cam: Run, arguments: list[str], tmp_path: Path) -> None:
@@ -139,6 +145,19 @@ def test_a_second_run_writes_nothing_and_needs_no_model(
     assert second.stdout == first.stdout
     assert "6 kept" in second.stderr
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_labels_compressed_otherwise_still_count(excel_cam: Run, arguments: list[str], tmp_path: Path) -> None:
+    """As earlier versions wrote them: the same stamp and pixels, in other bytes."""
+    out = tmp_path / "labels"
+    excel_cam(*arguments, "--out", out)
+    path = out / "2007_000001.png"
+    before, text = path.read_bytes(), PngImagePlugin.PngInfo()
+    text.add_text("excel-cam", read_stamp(path) or "")
+    with Image.open(path) as label:
+        label.save(path, pnginfo=text)
+    assert path.read_bytes() != before
+    assert "0 new, 6 kept" in excel_cam(*arguments, "--out", out).stderr
 
 
 def test_the_second_run_encodes_no_text(excel_cam: Run, arguments: list[str], tmp_path: Path) -> None:
@@ -456,6 +475,7 @@ def test_mistakes_in_the_command_end_with_status_2(
     for option, value in [
         ("--size", "3"), ("--keep", "1.5"), ("--ignore-thresholds", "0.5"), ("--ignore-thresholds", "0.6,0.2"),
         ("--calibrated-blocks", "0"), ("--attention", "none"), ("--batch-size", "0"), ("--box-threshold", "nan"),
+        ("--batch-size", "many"),
     ]:  # fmt: skip
         assert excel_cam(*arguments, "--out", out, option, value).exit_code == 2, option
 

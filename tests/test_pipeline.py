@@ -139,8 +139,14 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     monkeypatch.setattr(labeller, "_forward_size", lambda count: count)
     monkeypatch.setattr(labeller, "_label_batch", small_memory)
     labels = labeller.label(photographs, TAGS)
-    assert tried == [4, 2, 1, 1, 2, 1, 1]  # four of the five photographs have tags
+    assert tried == [4, 2, 1, 1, 1, 1]  # four of the five photographs have tags
     assert all(np.array_equal(a, b) for a, b in zip(labels, expected, strict=True))
+    tried.clear()
+    labeller.label(photographs, TAGS)
+    assert tried == [1, 1, 1, 1]  # what did not fit is not tried again
+    with pytest.raises(torch.OutOfMemoryError):  # one photograph that does not fit is an error
+        monkeypatch.setattr(labeller, "_label_batch", lambda jobs: small_memory([*jobs, *jobs]))
+        labeller.label(photographs[:1], TAGS[:1])
 
 
 def test_ignore_thresholds_mark_doubt_only(model: ClipModel, bank: TextBank, photographs: list[np.ndarray]) -> None:

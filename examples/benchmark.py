@@ -1,0 +1,211 @@
+"""How fast labels come and what memory they take, as a Markdown table and JSON, each figure beside its bar.
+
+    python examples/benchmark.py                                       # everything this machine can measure
+    python examples/benchmark.py --only speed --device cpu --precision bf16
+    python examples/benchmark.py --photographs VOC2012/JPEGImages --weights ViT-B-16.pt --json benchmark.json
+
+Speed is measured with ViT-B/16 on generated photographs of 375 x 500 with 3 or 4 tags each, unless told otherwise.
+Random weights are as fast as real ones: no step's work depends on the values. The yardstick is one plain open_clip
+`encode_image` of one image at the same input size, timed in the same process between the runs, so that a busy machine
+slows both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import benchmark_measures as measures
+import click
+import torch
+from generate_weights import random_state_dict, write_tiny_config
+
+from excel_cam.batching import automatic_batch_size
+from excel_cam.clip_model import load_model, resolve_device
+from excel_cam.knowledge import shipped_knowledge
+from excel_cam.options import default_workers
+from excel_cam.photographs import read_image
+from excel_cam.pipeline import Labeller
+from excel_cam.settings import ModelChoice, Settings
+from excel_cam.text_bank import build_text_bank
+
+PARTS = ("speed", "memory", "start")
+MANY, FEW = 1000, 100  # images whose resident memory is compared
+SETTINGS = Settings(attributes="none")  # no sentences to encode; labelling takes the same time
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: what it is of, its value with its unit, and its bar, where it has one."""
+
+    what: str
+    value: float
+    unit: str = ""
+    bar: str = ""
+
+    def line(self) -> str:
+        """The figure as a line of a Markdown table."""
+        text = f"{self.value:.4f}" if self.unit == "of pixels" else f"{self.value:,.4g}"
+        return f"| {self.what} | {text} {self.unit} | {self.bar} |"
+
+
+def measure_speed(
+    model: str, weights: Path, device: str, precision: str, paths: list[Path], count: int, repeat: int, folder: Path
+) -> list[Row]:
+    """Whole runs between yardsticks, then stage by stage, then on CUDA the device alone."""
+    choice = ModelChoice(name=model, weights=weights, device=device, precision=precision)
+    loaded = load_model(choice)
+    labeller = Labeller(loaded, build_text_bank(shipped_knowledge("voc"), loaded, SETTINGS), SETTINGS)
+    on_gpu = loaded.device.type == "cuda"
+    batch_size, samples = automatic_batch_size(labeller), measures.make_samples(paths, count)
+    forwards = {name: measures.plain_forward(loaded, labeller.size, name) for name in {"fp32", precision}}
+    yardsticks: dict[str, list[float]] = {name: [] for name in forwards}
+    wholes = []
+    for index in range(repeat + 1):  # the first round warms up
+        for name, forward in forwards.items():
+            yardsticks[name] += [measures.seconds(loaded.device, forward) for _ in range(3)]
+        out = folder / f"{loaded.device.type}-{precision}-{index}"
+        wholes.append(measures.time_run(labeller, samples, out, batch_size, default_workers()))
+        for name, forward in forwards.items():
+            yardsticks[name] += [measures.seconds(loaded.device, forward) for _ in range(3)]
+    whole = statistics.median(wholes[1:])
+    plain = {name: statistics.median(times[6:]) for name, times in yardsticks.items()}
+    ratio_bars = {} if on_gpu else {"fp32": "bar <= 2.0, aim 1.5", "bf16": "bar <= 1.3, aim 1.0"}
+    where = f"{loaded.device.type} {precision}"
+    rows = [
+        Row(f"{where}: whole run, files to files, batch {batch_size}, {default_workers()} workers", 1 / whole,
+            "images/s", "bar >= 300, aim 800" if on_gpu and precision == "bf16" else ""),
+        Row(f"{where}: one image of it", 1000 * whole, "ms"),
+        *(Row(f"{where}: one plain {name} encode_image, batch 1", 1000 * plain[name], "ms") for name in sorted(plain)),
+        *(Row(f"{where}: one image / one plain {name} encode_image", whole / plain[name], "",
+              ratio_bars.get(precision, "") if name == "fp32" else "") for name in sorted(plain)),
+    ]  # fmt: skip
+    stages = measures.time_stages(labeller, samples[:6], folder)
+    rows += [Row(f"{where}: stage {stage}", 1000 * took, "ms") for stage, took in stages.items()]
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        alone = measures.time_device(labeller, samples, batch_size)
+        rows.append(Row(f"{where}: device alone, labels back on the host", 1 / alone, "images/s",
+                        "bar >= 800, aim 2,000" if precision == "bf16" else ""))  # fmt: skip
+        rows.append(Row(f"{where}: peak memory of the device", torch.cuda.max_memory_allocated() / 1e9, "GB"))
+        rows += compare_with_cpu(labeller, choice, paths) if precision == "fp32" else []
+    return rows
+
+
+def compare_with_cpu(labeller: Labeller, choice: ModelChoice, paths: list[Path]) -> list[Row]:
+    """The share of pixels on which a GPU's float32 labels equal the CPU's."""
+    on_cpu = load_model(ModelChoice(choice.name, choice.pretrained, choice.weights, "cpu", "fp32"))
+    reference = Labeller(on_cpu, build_text_bank(shipped_knowledge("voc"), on_cpu, SETTINGS), SETTINGS)
+    samples = measures.make_samples(paths, 8)
+    photographs, tags = [read_image(s.image_path) for s in samples], [s.tags for s in samples]
+    share = measures.share_of_equal_pixels(labeller.label(photographs, tags), reference.label(photographs, tags))
+    return [Row("cuda fp32: labels equal to the CPU's, 8 photographs", share, "of pixels", "bar >= 0.999")]
+
+
+def data_set(folder: Path, paths: list[Path], count: int) -> list[str]:
+    """A folder of `count` photographs as links, with class list and tags; the arguments that label it."""
+    images = folder / f"images-{count}"
+    images.mkdir()
+    samples = measures.make_samples(paths, count)
+    for sample in samples:
+        (images / f"{sample.name}.jpg").symlink_to(sample.image_path.resolve())
+    classes = [f"class{index:02d}" for index in range(measures.CLASSES)]
+    (folder / "classes.txt").write_text("\n".join(classes))
+    lines = (f"{sample.name},{';'.join(classes[tag] for tag in sample.tags)}\n" for sample in samples)
+    (folder / f"tags-{count}.csv").write_text("name,classes\n" + "".join(lines))
+    return [
+        "generate", "--dataset", "folder", "--root", str(images), "--classes", str(folder / "classes.txt"), "--tags",
+        str(folder / f"tags-{count}.csv"), "--device", "cpu", "--out", str(folder / f"out-{count}"),
+    ]  # fmt: skip
+
+
+def measure_memory(model: str, weights: Path, paths: list[Path], folder: Path) -> list[Row]:
+    """Peak memory of the command: the model in batches of 8; then a tiny model on few and on many images."""
+    large = measures.run_command(*data_set(folder, paths, 16), "--model", model, "--weights", weights,
+                                 "--batch-size", 8, "--precision", "fp32")  # fmt: skip
+    config, tiny_weights = write_tiny_config(folder / "tiny-quickgelu.json"), folder / "tiny.pt"
+    torch.save(random_state_dict(str(config)), tiny_weights)
+    small = measures.write_photographs(folder / "small", 40, 48, 64)
+    tiny = ["--model", config, "--weights", tiny_weights, "--size", 64]
+    peaks = {}
+    for count in (MANY // 50, FEW, MANY):  # the first fills the cache of text rows
+        arguments = data_set(folder, small, count)
+        peaks[count] = measures.run_command(*arguments, *tiny).peak_gb
+    again = measures.run_command(*arguments, *tiny)
+    growth = 100 * (peaks[MANY] / peaks[FEW] - 1)
+    return [
+        Row(f"cpu fp32: peak memory of a run of {model}, batch 8", large.peak_gb, "GB", "bar <= 4, aim 2.5"),
+        Row(f"resident memory, {MANY:,} images against {FEW} (tiny model)", growth, "% more", "bar <= 5, aim 0"),
+        Row(f"second run, everything labelled, {MANY:,} images", again.seconds, "s", "bar <= 3, aim 1.5"),
+    ]
+
+
+def measure_start(repeat: int) -> list[Row]:
+    """Start-up, the median of several."""
+    rows = []
+    for argument in ("--help", "--version"):
+        took = statistics.median(measures.run_command(argument).seconds for _ in range(2 * repeat + 1))
+        rows.append(Row(f"excel-cam {argument}", took, "s", "bar <= 0.3, aim 0.15"))
+    return rows
+
+
+@click.command()
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Measure only this; may be repeated.")
+@click.option("--photographs", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of .jpg.")
+@click.option("--count", type=click.IntRange(6), show_default="16 on a CPU, 2000 on CUDA", help="Images of a run.")
+@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True, help="Runs; medians are reported.")
+@click.option("--model", default=ModelChoice.name, show_default=True, help="open_clip name.")
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Else random ones.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX; for speed.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), multiple=True, default=("fp32", "bf16"),
+              show_default=True, help="For speed; may be repeated.")  # fmt: skip
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write figures here.")
+def main(
+    only: tuple[str, ...], photographs: Path | None, count: int | None, repeat: int, model: str, weights: Path | None,
+    device: str, precision: tuple[str, ...], json_path: Path | None,
+) -> None:  # fmt: skip
+    """Measure labelling: speed against one plain forward pass, memory, start-up.
+
+    \b
+        python examples/benchmark.py
+        python examples/benchmark.py --only speed --device cuda --json h200.json
+    """
+    target, chosen = resolve_device(device), only or PARTS
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["EXCEL_CAM_CACHE"] = str(folder / "cache")  # text rows of random weights are of no use later
+        if photographs is None:
+            paths = measures.write_photographs(folder / "photographs", 16 if target.type == "cpu" else 200, 375, 500)
+        elif not (paths := sorted(photographs.glob("*.jpg"))):
+            raise click.UsageError(f"{photographs}: no .jpg files in it")
+        if weights is None and set(chosen) != {"start"}:
+            weights = folder / "random.pt"
+            torch.save(random_state_dict(model), weights)
+        if "speed" in chosen and weights is not None:
+            images = count or (16 if target.type == "cpu" else 2000)
+            for one in precision:
+                rows += measure_speed(model, weights, device, one, paths, images, repeat, folder)
+        if "memory" in chosen and weights is not None:
+            rows += measure_memory(model, weights, paths, folder)
+        if "start" in chosen:
+            rows += measure_start(repeat)
+    source = photographs or "generated, 375 x 500"
+    click.echo(f"Machine: {measures.machine(target)}; torch {torch.__version__}, {torch.get_num_threads()} threads.")
+    click.echo(f"Model: {model} at {SETTINGS.size}; photographs: {source}; 3 or 4 tags each.\n")
+    click.echo("| what | measured | bar |\n|---|---|---|")
+    for row in rows:
+        click.echo(row.line())
+    if json_path is not None:
+        about = {"machine": measures.machine(target), "torch": torch.__version__, "threads": torch.get_num_threads(),
+                 "model": model, "photographs": str(source), "python": sys.version.split()[0]}  # fmt: skip
+        json_path.write_text(json.dumps(about | {"figures": [asdict(row) for row in rows]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`examples/benchmark.py`: its figures fit together, and its table and JSON hold them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import benchmark
+import benchmark_measures as measures
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+
+def test_speed_is_measured_on_the_tiny_model(tiny_model: tuple[Path, Path], tmp_path: Path) -> None:
+    config, weights = tiny_model
+    paths = measures.write_photographs(tmp_path / "photographs", 2, 40, 60)
+    assert [Image.open(path).size for path in paths] == [(60, 40)] * 2
+    rows = benchmark.measure_speed(str(config), weights, "cpu", "bf16", paths, 3, 1, tmp_path)
+    found = {row.what.removeprefix("cpu bf16: "): row for row in rows}
+    image, plain = found["one image of it"].value, found["one plain fp32 encode_image, batch 1"].value
+    ratio = found["one image / one plain fp32 encode_image"]
+    assert ratio.value == pytest.approx(image / plain)
+    assert ratio.bar == "bar <= 1.3, aim 1.0"
+    assert 1000 / image == pytest.approx(rows[0].value)
+    assert len([what for what in found if what.startswith("stage ")]) == 7
+    assert ratio.line() == f"| cpu bf16: one image / one plain fp32 encode_image | {ratio.value:,.4g}  | {ratio.bar} |"
+    assert len(list((tmp_path / "cpu-bf16-1").glob("*.png"))) == 3
+
+
+def test_shares_of_equal_pixels() -> None:
+    first, second = (
+        [measures.np.zeros((2, 2)), measures.np.ones((1, 4))],
+        [measures.np.eye(2), measures.np.ones((1, 4))],
+    )
+    assert measures.share_of_equal_pixels(first, second) == 0.75
+
+
+def test_start_up_as_table_and_json(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    arguments = ["--only", "start", "--repeat", "1", "--device", "cpu", "--json", str(path)]
+    result = CliRunner().invoke(benchmark.main, arguments)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[-4] == "| what | measured | bar |"
+    figures = json.loads(path.read_text())["figures"]
+    assert [figure["what"] for figure in figures] == ["excel-cam --help", "excel-cam --version"]
+    assert [float(line.split("|")[2].split()[0]) for line in lines[-2:]] == [
+        pytest.approx(figure["value"], rel=1e-3) for figure in figures
+    ]
+
+
+def test_a_failing_command_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="No such command"):
+        measures.run_command("nonsense")
