@@ -126,8 +126,9 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     label. Every option can also be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit
     status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
     """
-    from excel_cam.generate import Destination, Generation, Source, Work
+    from excel_cam.generate import Destination, Generation, Work
     from excel_cam.progress import print_outcomes
+    from excel_cam.sources import Source
 
     p = ctx.params
     settings, sources = chosen_settings(ctx)
