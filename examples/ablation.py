@@ -11,6 +11,7 @@ same draws for all rows, so that the last column can give the interval of a row'
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,12 @@ REFERENCE = "last 5 blocks"
 
 @dataclass(frozen=True)
 class Variant:
-    """One row: its part of the table, and how it differs from the reference row's settings."""
+    """One row: its part of the table, and how it differs from the reference row's settings and precision."""
 
     part: str
     name: str
     changes: dict[str, Any]
+    precision: str = "fp32"
 
 
 # The reference row is preset `paper` with what is recorded with the model.
@@ -52,10 +54,14 @@ VARIANTS = (
     Variant("attention", "last block", {"calibrated_blocks": 1}),
     Variant("attention", REFERENCE, {}),
     Variant("TSE", "without", {"attributes": "none"}),
-    *(Variant("TSE", f"B = {count}", {"clusters": count}) for count in (10, 20, 40, 80, 112, 200)),
+    *(Variant("TSE", f"B = {count}", {"clusters": count}) for count in (10, 40, 112, 200)),
     Variant("stages", "CAM", {"affinity": False, "refine": "none"}),
     Variant("stages", "+ affinity", {"refine": "none"}),
     Variant("stages", "CAM + PAR, no affinity", {"affinity": False}),
+    Variant("stages", "+ affinity + CRF", {"refine": "crf"}),
+    Variant("views", "+ mirrored", {"flip": True}),
+    Variant("views", "+ mirrored, scales 0.75, 1, 1.5", {"flip": True, "scales": (0.75, 1.0, 1.5)}),
+    Variant("precision", "bf16 forward", {}, "bf16"),
 )
 
 
@@ -171,14 +177,15 @@ def main(
     """Measure all rows and print the table."""
     names = None if names_from is None else read_names(names_from)
     samples = open_voc(root, "train", root / "tags.csv", names).samples[:limit]
-    clip = load_model(ModelChoice(model, weights=weights))
+    choice = ModelChoice(model, weights=weights, precision="fp32")
+    load = functools.cache(lambda precision: load_model(dataclasses.replace(choice, precision=precision)))
     given = {key: value for key, value in (("size", size), ("clusters", clusters)) if value is not None}
     reference = dataclasses.replace(Settings(), **recorded_settings(model) | given)
     rows = []
     for variant in VARIANTS:
         if only and variant.name not in only:
             continue
-        settings = dataclasses.replace(reference, **variant.changes)
+        settings, clip = dataclasses.replace(reference, **variant.changes), load(variant.precision)
         labeller = Labeller(clip, build_text_bank(shipped_knowledge("voc"), clip, settings), settings)
         matrices = measure(samples, root / "SegmentationClass", _one_by_one(labeller), variant.name)
         rows.append((variant.part, variant.name, matrices))
