@@ -1,4 +1,4 @@
-"""Train the small CLIP of the demo on composed scenes, from image-level captions alone.
+"""Train the small CLIP of the demo on composed scenes: images against texts, and patches against what they show.
 
     python train.py --family noto=NotoColorEmoji.ttf --family fluent=ASSETS ... --names FLAT --out run/
 
