@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ablation import REFERENCE, VARIANTS, centred_blob, confusion, mean_iou
+from ablation import REFERENCE, VARIANTS, centred_blob, confusion
 from click.testing import Result
 from PIL import Image
 
 from excel_cam import ClipModel, Labeller, Settings, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam.bootstrap import class_counts, mean_iou
 from excel_cam.classes import IGNORE, VOC_CLASSES
 from excel_cam.datasets import Sample, open_demo
 from excel_cam.lists import read_names
@@ -122,7 +123,7 @@ def test_an_option_goes_before_what_the_model_records(
 def test_only_the_demo_brings_its_truth(excel_cam: Callable[..., Result], tmp_path: Path) -> None:
     result = excel_cam("evaluate", "--labels", tmp_path, "--dataset", "voc")
     assert result.exit_code == 2
-    assert "give the folder of ground-truth PNGs with --truth" in result.stderr
+    assert "Missing option '--truth'" in result.stderr
 
 
 # That it means something
@@ -159,7 +160,7 @@ def score(label: Callable[[Any, Any], list[Any]]) -> float:
     for sample in some_samples():
         truth = np.asarray(Image.open(DEMO_TRUTH / f"{sample.name}.png"))
         matrices.append(confusion(truth, label([read_image(sample.image_path)], [sample.tags])[0]))
-    return float(mean_iou(np.sum(matrices, axis=0)))
+    return 100 * float(mean_iou(class_counts(np.sum(matrices, axis=0))))
 
 
 def test_the_right_class_is_in_the_right_place(scores: dict[str, float]) -> None:
