@@ -96,6 +96,8 @@ def chosen_settings(ctx: click.Context) -> tuple[Settings, dict[str, str]]:
     model = chosen_model(ctx).name
     recorded = recorded_settings(model)
     settings = PRESETS[ctx.params["preset"]]
+    if _attributes(ctx, settings) != "clustered":
+        recorded.pop("clusters", None)  # nobody asked for it, and it has no meaning then
     given: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for entry in dataclasses.fields(Settings):
@@ -108,6 +110,10 @@ def chosen_settings(ctx: click.Context) -> tuple[Settings, dict[str, str]]:
         return dataclasses.replace(settings, **recorded | given), sources
     except SettingsError as error:
         raise click.UsageError(str(error), ctx) from None
+
+
+def _attributes(ctx: click.Context, preset: Settings) -> str:
+    return str(ctx.params["attributes"]) if source_name(ctx, "attributes") else preset.attributes
 
 
 def source_name(ctx: click.Context, name: str) -> str | None:

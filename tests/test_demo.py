@@ -120,6 +120,19 @@ def test_an_option_goes_before_what_the_model_records(
     assert record["settings"]["clusters"] == {"value": None, "from": "preset paper"}
 
 
+def test_a_recorded_setting_gives_way_where_it_has_no_meaning(excel_cam: Callable[..., Result], tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("drawing_001\n")
+    out = tmp_path / "labels"
+    result = excel_cam("generate", "--dataset", "demo", "--list", names, "--attributes", "none", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads((out / "run.json").read_text())
+    assert record["settings"]["clusters"] == {"value": None, "from": "preset paper"}
+    result = excel_cam("generate", "--dataset", "demo", "--attributes", "none", "--clusters", 40, "--out", out)
+    assert result.exit_code == 2
+    assert "which does not cluster" in result.stderr
+
+
 def test_only_the_demo_brings_its_truth(excel_cam: Callable[..., Result], tmp_path: Path) -> None:
     result = excel_cam("evaluate", "--labels", tmp_path, "--dataset", "voc")
     assert result.exit_code == 2
