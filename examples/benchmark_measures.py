@@ -183,20 +183,29 @@ class Command:
     peak_gb: float
 
 
+# A process begins with the peak of the one that started it: so a small one starts the command, and measures it.
+LAUNCHER = """
+import os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - started, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9)
+process.returncode = os.waitstatus_to_exitcode(status)
+sys.exit(process.returncode)
+"""
+
+
 def run_command(*arguments: object) -> Command:
     """Run `excel-cam` in a process of its own; raises `RuntimeError` where it fails."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "excel_cam", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
-    errors = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    took = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(errors.strip().splitlines()[-1])
-    return Command(took, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9)
+    return measure_process([sys.executable, "-m", "excel_cam", *map(str, arguments)])
+
+
+def measure_process(command: Sequence[str]) -> Command:
+    """Run a command, its output thrown away; raises `RuntimeError` with its last line where it fails."""
+    done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return Command(*map(float, done.stdout.split()))
 
 
 def machine(device: torch.device) -> str:

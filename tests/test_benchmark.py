@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import benchmark
 import benchmark_measures as measures
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -53,3 +55,11 @@ def test_start_up_as_table_and_json(tmp_path: Path) -> None:
 def test_a_failing_command_is_said(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="No such command"):
         measures.run_command("nonsense")
+
+
+def test_a_command_is_measured_without_the_memory_of_whoever_measures() -> None:
+    own = np.ones(60_000_000)  # 0.48 GB
+    small = measures.measure_process([sys.executable, "-S", "-c", "pass"])
+    large = measures.measure_process([sys.executable, "-S", "-c", "b = b'x' * 200_000_000"])
+    assert own.nbytes / 1e9 > large.peak_gb > small.peak_gb + 0.15
+    assert 0 < small.seconds < 60
