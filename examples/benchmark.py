@@ -173,7 +173,7 @@ def main(
 
     \b
         python examples/benchmark.py
-        python examples/benchmark.py --only speed --device cuda --json h200.json
+        python examples/benchmark.py --only speed --device cuda --json figures.json
     """
     target, chosen = resolve_device(device), only or PARTS
     rows: list[Row] = []
