@@ -29,8 +29,9 @@ from tqdm import tqdm
 
 from excel_cam import Labeller, build_text_bank, load_model, read_image, shipped_knowledge
 from excel_cam.bootstrap import INTERVAL, class_counts, draw_counts, mean_iou
-from excel_cam.classes import IGNORE, VOC_CLASSES
+from excel_cam.classes import VOC_CLASSES
 from excel_cam.datasets import Sample, open_voc
+from excel_cam.evaluate import confusion_matrix
 from excel_cam.lists import read_names
 from excel_cam.model_words import recorded_settings
 from excel_cam.settings import ModelChoice, Settings
@@ -117,14 +118,6 @@ BASELINES: dict[str, Callable[[Label, Sequence[int]], Label]] = {
 }
 
 
-def confusion(truth: Label, label: Label, classes: int = len(VOC_CLASSES) + 1) -> Confusion:
-    """(classes, classes) counted pixels, rows truth; truth 255 is skipped, a label of 255 counts as background."""
-    counted = truth != IGNORE
-    label = np.where(label == IGNORE, 0, label)
-    pairs = truth[counted].astype(np.int64) * classes + label[counted]
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-
-
 def score(per_image: Confusion) -> float:
     """mIoU in percent of (n, C, C) confusion matrices together, over the classes that occur in truth or label."""
     return float(100 * mean_iou(class_counts(per_image.sum(axis=0))))
@@ -143,7 +136,8 @@ def measure(
 
     def one(sample: Sample) -> Confusion:
         mask = np.asarray(Image.open(truth / f"{sample.name}.png"))
-        return confusion(mask, labeller(read_image(sample.image_path), sample.tags))
+        label = labeller(read_image(sample.image_path), sample.tags)
+        return confusion_matrix(label, mask, len(VOC_CLASSES), "background")
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         matrices = list(tqdm(pool.map(one, samples), desc=name, total=len(samples), unit="image", disable=None))

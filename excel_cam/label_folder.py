@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +80,13 @@ def photographs_of(images: Path, labels: Path, names: Iterable[str]) -> dict[str
             first, second = clashes[name]
             raise DataError(f"{first} and {second} would share the label '{name}'; rename or move one of them")
     return photographs
+
+
+def require_photographs(photographs: Mapping[str, Path], names: Sequence[str], images: Path, what: str) -> None:
+    """Raise `DataError` where one of the images named has no photograph. what: what the names are of, in the plural."""
+    missing = [name for name in names if name not in photographs]
+    if missing:
+        raise DataError(
+            f"{images}: no photograph for {len(missing):,} of {len(names):,} {what}, first '{missing[0]}'; "
+            "check --images or narrow with --list"
+        )

@@ -14,7 +14,7 @@ from excel_cam.bootstrap import class_counts, mean_iou
 from excel_cam.curves import Panel, svg_curves
 from excel_cam.errors import DataError, UsageError
 from excel_cam.evaluate import confusion_matrix, percent
-from excel_cam.label_folder import photographs_of, settings_of_run
+from excel_cam.label_folder import photographs_of, require_photographs, settings_of_run
 from excel_cam.masks import mask_path, named_files, read_mask
 from excel_cam.settings import Settings
 from excel_cam.soft_maps import read_maps
@@ -92,12 +92,7 @@ def choose_sweep(
     photographs = None
     if images is not None:
         photographs = photographs_of(images, cams, chosen)
-        missing = [name for name in chosen if name not in photographs]
-        if missing:
-            raise DataError(
-                f"{images}: no photograph for {len(missing):,} of {len(chosen):,} class maps, first '{missing[0]}'; "
-                "check --images or narrow with --list"
-            )
+        require_photographs(photographs, chosen, images, "class maps")
     return SweepRequest(
         cams, truth, class_names, chosen, photographs,
         _ascending("--powers", powers or POWERS, lambda value: 0 < value < math.inf, "above 0"),

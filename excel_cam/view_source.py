@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.errors import DataError, UsageError
-from excel_cam.label_folder import class_names_of, photographs_of, run_identity
+from excel_cam.label_folder import class_names_of, photographs_of, require_photographs, run_identity
 from excel_cam.masks import mask_names, mask_path, read_mask
 from excel_cam.settings import Settings
 from excel_cam.soft_maps import SoftMaps, read_maps
@@ -75,12 +75,7 @@ def open_view(
         paths = [cams / f"{name}.npz" for name in chosen]
         _require_files(paths, "class maps", "run `excel-cam generate` again with --save-cams")
     photographs = photographs_of(images, labels, chosen)
-    missing = [name for name in chosen if name not in photographs]
-    if missing:
-        raise DataError(
-            f"{images}: no photograph for {len(missing):,} of {len(chosen):,} labels, first '{missing[0]}'; "
-            "check --images or narrow with --list"
-        )
+    require_photographs(photographs, chosen, images, "labels")
     with_truth: frozenset[str] = frozenset()
     if truth is not None:
         with_truth = frozenset(name for name in chosen if os.path.isfile(mask_path(truth, name)))

@@ -103,3 +103,12 @@ def voc_root(tmp_path: Path) -> Path:
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(VOC_TAGS) + "\n")
     (root / "tags.csv").write_text("name,classes\n" + "".join(f"{name},{tags}\n" for name, tags in VOC_TAGS.items()))
     return root
+
+
+@pytest.fixture
+def arguments(voc_root: Path, model_arguments: list[str]) -> list[str]:
+    """The command that labels the six drawn photographs, less its --out."""
+    return [
+        "generate", "--dataset", "voc", "--root", str(voc_root), "--split", "train",
+        "--tags", str(voc_root / "tags.csv"), "--size", "64", "--device", "cpu", *model_arguments,
+    ]  # fmt: skip

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablation import bootstrap, centred_blob, colour_saliency, confusion, format_table, main, score
+from ablation import bootstrap, centred_blob, colour_saliency, format_table, main, score
 from click.testing import CliRunner
 from conftest import draw_photograph
 from PIL import Image
 
 from excel_cam.bootstrap import DRAWS
+from excel_cam.evaluate import confusion_matrix
 
 
 def test_confusion_skips_ignored_truth_and_counts_an_ignored_label_as_background() -> None:
     truth = np.array([[0, 1, 1, 255]], np.uint8)
     label = np.array([[0, 1, 255, 2]], np.uint8)
-    assert confusion(truth, label, classes=3).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert confusion_matrix(label, truth, 2, "background").tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
 def test_the_score_is_over_the_classes_that_occur() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ablation import REFERENCE, VARIANTS, centred_blob, confusion
+from ablation import REFERENCE, VARIANTS, centred_blob
 from click.testing import Result
 from PIL import Image
 
@@ -18,6 +18,7 @@ from excel_cam import ClipModel, Labeller, Settings, build_text_bank, load_model
 from excel_cam.bootstrap import class_counts, mean_iou
 from excel_cam.classes import IGNORE, VOC_CLASSES
 from excel_cam.datasets import Sample, open_demo
+from excel_cam.evaluate import confusion_matrix
 from excel_cam.lists import read_names
 from excel_cam.model_words import recorded_settings
 from excel_cam.settings import ModelChoice
@@ -172,7 +173,8 @@ def score(label: Callable[[Any, Any], list[Any]]) -> float:
     matrices = []
     for sample in some_samples():
         truth = np.asarray(Image.open(DEMO_TRUTH / f"{sample.name}.png"))
-        matrices.append(confusion(truth, label([read_image(sample.image_path)], [sample.tags])[0]))
+        made = label([read_image(sample.image_path)], [sample.tags])[0]
+        matrices.append(confusion_matrix(made, truth, len(VOC_CLASSES), "background"))
     return 100 * float(mean_iou(class_counts(np.sum(matrices, axis=0))))
 
 

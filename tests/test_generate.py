@@ -24,15 +24,6 @@ from excel_cam.label_files import read_stamp
 Run = Callable[..., Result]
 
 
-@pytest.fixture
-def arguments(voc_root: Path, model_arguments: list[str]) -> list[str]:
-    """The command that labels the six drawn photographs, less its --out."""
-    return [
-        "generate", "--dataset", "voc", "--root", str(voc_root), "--split", "train",
-        "--tags", str(voc_root / "tags.csv"), "--size", "64", "--device", "cpu", *model_arguments,
-    ]  # fmt: skip
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

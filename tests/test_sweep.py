@@ -24,14 +24,6 @@ STAMP = "0" * 32
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture
-def arguments(voc_root: Path, model_arguments: list[str]) -> list[str]:
-    return [
-        "generate", "--dataset", "voc", "--root", str(voc_root), "--split", "train",
-        "--tags", str(voc_root / "tags.csv"), "--size", "64", "--device", "cpu", *model_arguments,
-    ]  # fmt: skip
-
-
 def read_label(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
