@@ -25,14 +25,14 @@ import click
 import torch
 from generate_weights import random_state_dict, write_tiny_config
 
-from excel_cam.batching import automatic_batch_size
-from excel_cam.clip_model import load_model, resolve_device
-from excel_cam.knowledge import shipped_knowledge
-from excel_cam.options import default_workers
-from excel_cam.photographs import read_image
-from excel_cam.pipeline import Labeller
+from excel_cam.cli.options import default_workers
+from excel_cam.files.photographs import read_image
+from excel_cam.knowledge.base import shipped_knowledge
+from excel_cam.model.clip import load_model, resolve_device
+from excel_cam.model.text_bank import build_text_bank
+from excel_cam.run.batch_size import automatic_batch_size
+from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice, Settings
-from excel_cam.text_bank import build_text_bank
 
 PARTS = ("speed", "memory", "start")
 MANY, FEW = 1000, 100  # images whose resident memory is compared

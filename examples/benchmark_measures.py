@@ -19,19 +19,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from excel_cam.affinity import refine_maps, transition_matrix
-from excel_cam.clip_model import DTYPES, ClipModel
-from excel_cam.datasets import Sample
-from excel_cam.images import normalise, resize_to_input
-from excel_cam.label_files import write_label
-from excel_cam.labels import label_map, stack_background, upsample_maps
-from excel_cam.photographs import read_image, read_photograph
-from excel_cam.pipeline import GRID_DTYPE, Labelled, Labeller
-from excel_cam.records import FailureLog, Identity
-from excel_cam.refine import pixel_adaptive_refinement
-from excel_cam.run import execute, plan_run
-from excel_cam.transfer import to_device
-from excel_cam.weights import quiet_logs
+from excel_cam.data.dataset import Sample
+from excel_cam.files.photographs import read_image, read_photograph
+from excel_cam.labels.png import write_label
+from excel_cam.labels.records import FailureLog, Identity
+from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.method.images import normalise, resize_to_input
+from excel_cam.method.label_map import label_map, stack_background, upsample_maps
+from excel_cam.method.par import pixel_adaptive_refinement
+from excel_cam.model.clip import DTYPES, ClipModel
+from excel_cam.model.weights import quiet_logs
+from excel_cam.run.execute import execute, plan_run
+from excel_cam.run.labeller import GRID_DTYPE, Labelled, Labeller
+from excel_cam.run.transfer import to_device
 
 CLASSES = 20
 

@@ -15,7 +15,7 @@ import open_clip
 import torch
 from torch import Tensor
 
-from excel_cam.weights import quiet_logs
+from excel_cam.model.weights import quiet_logs
 
 TINY_CONFIG = {
     "embed_dim": 64,

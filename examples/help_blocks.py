@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from excel_cam.cli import cli
+from excel_cam.cli.main import cli
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"<!-- help: excel-cam(?P<command>[^>]*?) -->\n.*?<!-- end help -->", re.DOTALL)

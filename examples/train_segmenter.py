@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from excel_cam import evaluate_labels
 from excel_cam.classes import IGNORE, VOC_CLASSES, voc_palette
-from excel_cam.lists import read_names
-from excel_cam.shipped_model import DEMO_ROOT
+from excel_cam.files.lists import read_names
+from excel_cam.shipped import DEMO_ROOT
 
 STRIDE = 16  # of the deepest features
 Pixels = NDArray[np.uint8]

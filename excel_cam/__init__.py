@@ -17,31 +17,31 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from excel_cam.clip_model import ClipModel, load_model
     from excel_cam.errors import ExcelCamError
-    from excel_cam.evaluate import Evaluation, evaluate_labels
-    from excel_cam.knowledge import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
-    from excel_cam.photographs import read_image
-    from excel_cam.pipeline import Labeller
+    from excel_cam.evaluation.evaluate import Evaluation, evaluate_labels
+    from excel_cam.files.photographs import read_image
+    from excel_cam.knowledge.base import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+    from excel_cam.model.clip import ClipModel, load_model
+    from excel_cam.model.text_bank import TextBank, build_text_bank
+    from excel_cam.run.labeller import Labeller
     from excel_cam.settings import PRESETS, Settings
-    from excel_cam.text_bank import TextBank, build_text_bank
 
 _HOME = {
-    "ClipModel": "clip_model",
-    "Evaluation": "evaluate",
+    "ClipModel": "model.clip",
+    "Evaluation": "evaluation.evaluate",
     "ExcelCamError": "errors",
-    "KnowledgeBase": "knowledge",
-    "Labeller": "pipeline",
+    "KnowledgeBase": "knowledge.base",
+    "Labeller": "run.labeller",
     "PRESETS": "settings",
     "Settings": "settings",
-    "TextBank": "text_bank",
-    "build_text_bank": "text_bank",
-    "evaluate_labels": "evaluate",
-    "load_model": "clip_model",
-    "prompts_alone": "knowledge",
-    "read_image": "photographs",
-    "read_knowledge": "knowledge",
-    "shipped_knowledge": "knowledge",
+    "TextBank": "model.text_bank",
+    "build_text_bank": "model.text_bank",
+    "evaluate_labels": "evaluation.evaluate",
+    "load_model": "model.clip",
+    "prompts_alone": "knowledge.base",
+    "read_image": "files.photographs",
+    "read_knowledge": "knowledge.base",
+    "shipped_knowledge": "knowledge.base",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
 """`python -m excel_cam` and the `excel-cam` command."""
 
-from excel_cam.cli import cli
+from excel_cam.cli.main import cli
 
 
 def main() -> None:

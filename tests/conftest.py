@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from drawn import VOC_TAGS, draw_photograph
 
 # Models and images are tiny here: threads would wait for one another longer than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +55,7 @@ def model_arguments(tiny_model: tuple[Path, Path]) -> list[str]:
 @pytest.fixture
 def excel_cam() -> Callable[..., Result]:
     """Run the command line in this process; standard output and error are kept apart."""
-    from excel_cam.cli import cli
+    from excel_cam.cli.main import cli
 
     def run(*arguments: object, **options: object) -> Result:
         result = CliRunner().invoke(cli, [str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
@@ -68,28 +64,6 @@ def excel_cam() -> Callable[..., Result]:
         return result
 
     return run
-
-
-def draw_photograph(height: int, width: int, seed: int) -> Image.Image:
-    """Soft coloured blobs on a gradient: something with edges and smooth parts, as photographs have."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width]
-    canvas = np.stack([rows / height * 90 + 60, columns / width * 90 + 60, np.full((height, width), 110.0)], axis=-1)
-    for _ in range(4):
-        row, column, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(0.1, 0.3) * min(height, width)
-        inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
-        canvas[inside] = rng.uniform(0, 255, 3)
-    return Image.fromarray((canvas + rng.normal(0, 4, canvas.shape)).clip(0, 255).astype(np.uint8))
-
-
-VOC_TAGS = {
-    "2007_000001": "cat sofa",
-    "2007_000002": "person",
-    "2007_000003": "",
-    "2008_000004": "dog horse person",
-    "2008_000005": "tvmonitor",
-    "2009_000006": "bird boat",
-}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from help_blocks import README, documented_commands, renew
 
-from excel_cam.cli import cli
+from excel_cam.cli.main import cli
 
 
 def all_commands(group: click.Group, prefix: str = "") -> list[str]:

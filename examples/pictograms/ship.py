@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from excel_cam.model_words import WORDS_SUFFIX
+from excel_cam.model.words_file import WORDS_SUFFIX
 
 
 def main() -> None:

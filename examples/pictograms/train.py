@@ -126,8 +126,8 @@ def patch_cover(masks: NDArray[np.uint8], patch: int = 16) -> Tensor:
 def encode_pixels(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """The image embeddings (n, D), by the same arithmetic as open_clip's, at any side, and the patches' (n, N, D).
 
-    The patches' are those of the calibrated path (`excel_cam.calibration` without gradients), each channel divided by
-    its norm over the tokens, as the patch-text CAM takes them.
+    The patches' are those of the calibrated path (`excel_cam.method.calibration` without gradients), each channel
+    divided by its norm over the tokens, as the patch-text CAM takes them.
     """
     patch, width = visual.patch_size[0], visual.conv1.weight.shape[0]
     pixels = (pixels.float() - pixels.new_tensor(MEAN, dtype=torch.float32)[:, None, None]) / pixels.new_tensor(

@@ -1,0 +1,63 @@
+"""The command `excel-cam doctor`: what is wrong with a folder of labels, and the line that mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.shipped import DEMO_IMAGES
+
+
+@click.command()
+@click.argument("labels", type=FOLDER)
+@click.option("--images", type=FOLDER, help="Folder of the photographs, to compare sizes and names; demo has its own.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
+@click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
+@click.option("--tags", type=FILE, help="Image-level labels, to compare with the classes in the labels.")
+@click.option("--fix", is_flag=True, help="Mend what loses nothing; the original stays beside it as <name>.png.bak.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every example.")
+@click.pass_context
+def doctor(
+    ctx: click.Context, /, labels: Path, images: Path | None, dataset: str | None, classes: Path | None,
+    tags: Path | None, fix: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Look for what makes training fail: wrong formats, values, sizes, empty labels, missing and double files.
+
+    \b
+        excel-cam doctor labels/ --images VOC2012/JPEGImages --dataset voc
+        excel-cam doctor labels/ --dataset voc --fix
+
+    --fix writes 8-bit grey (mode L) in place of palettes, VOC colours, equal channels, alpha and 16 bits, where the
+    class indices are certain. Exit status: 0 nothing or warnings alone, 1 errors left.
+    """
+    from tqdm import tqdm
+
+    from excel_cam.doctor.examine import Examination, examine
+    from excel_cam.files.atomic import json_line
+    from excel_cam.labels.folder import class_names_of
+    from excel_cam.tags.read import read_tags
+
+    if dataset is not None and classes is not None:
+        raise click.UsageError("give the class names with either --dataset or --classes")
+    if dataset == "demo":
+        images = images or DEMO_IMAGES
+    names = class_names_of(labels, dataset, classes)
+    if tags is not None and names is None:
+        raise click.UsageError("--tags needs the class names: give --dataset or --classes")
+    if names is None:
+        click.echo("no class names (--dataset, --classes or run.json): values and classes are not checked", err=True)
+    given = {"--dataset": dataset, "--classes": classes}
+    options = [str(part) for pair in given.items() if pair[1] is not None for part in pair]
+    command = ("excel-cam", "doctor", str(labels), *options, "--fix")
+    read = None if tags is None or names is None else read_tags(tags, names)
+    with tqdm(unit="label", disable=None) as bar:
+        diagnosis = examine(Examination(labels, names, images, read, fix, command), bar.update)
+    if as_json:
+        click.echo(json_line(diagnosis.to_json_dict()), nl=False)
+    else:
+        click.echo("\n".join(diagnosis.lines()))
+    if diagnosis.failed:
+        ctx.exit(1)

@@ -1,0 +1,143 @@
+"""The command `excel-cam evaluate`: labels against ground truth or other labels, and background scores swept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+from click.core import ParameterSource
+
+from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.options import FILE, FOLDER, Numbers
+from excel_cam.shipped import DEMO_TRUTH
+
+if TYPE_CHECKING:
+    from excel_cam.evaluation.evaluate import IgnoreAs
+
+OF_A_SWEEP = ("cams", "images", "powers", "thresholds", "curve")
+NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignore_as")
+
+
+@click.command()
+@click.option("--labels", type=FOLDER, help="Folder of label PNGs; with --sweep the run whose settings --images takes.")
+@click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs of the same names; demo has its own.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
+@click.option("--classes", type=FILE, help="Class names from a file, one per line.")
+@click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
+@click.option("--no-background", is_flag=True,
+              help="Labels of a knowledge base without a background class: the first class is 0.")  # fmt: skip
+@click.option("--ignore-as", type=click.Choice(["background", "skip"]),
+              show_default="background; with --no-background skip", help="How a predicted 255 counts.")  # fmt: skip
+@click.option("--sort", type=click.Choice(["label", "gap"]), default="label", show_default=True,
+              help="Order of the table: by label, or by gap to the mean (with --against: difference).")  # fmt: skip
+@click.option("--against", type=FOLDER,
+              help="Other labels of the same images: differences, with 95 % intervals over images.")  # fmt: skip
+@click.option("--expect", type=click.FloatRange(0, 100), metavar="PERCENT",
+              help="Fail, with exit status 1, unless the mIoU of --labels is this ...")  # fmt: skip
+@click.option("--within", type=click.FloatRange(0, 100), default=0.1, show_default=True, metavar="POINTS",
+              help="... give or take so many points.")  # fmt: skip
+@click.option("--sweep", is_flag=True, help="Find the background score that suits saved class maps best.")
+@click.option("--cams", type=FOLDER, help="With --sweep: class maps of `generate --save-cams`.")
+@click.option("--images", type=FOLDER, help="With --sweep: photographs, to refine every label by par.")
+@click.option("--powers", type=Numbers("GAMMA,...", "0.5,1,2"), show_default="11 of 0.25 to 8",
+              help="With --sweep: values of --background-power.")  # fmt: skip
+@click.option("--thresholds", type=Numbers("SCORE,...", "0.3,0.4,0.5"), show_default="0.05 to 0.95 by 0.05",
+              help="With --sweep: constant background scores, for --ignore-thresholds.")  # fmt: skip
+@click.option("--curve", type=FILE, help="With --sweep: draw both curves into this .svg file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context, /, labels: Path | None, truth: Path | None, dataset: str | None, classes: Path | None,
+    names_from: str | None, no_background: bool, ignore_as: Any, sort: str, against: Path | None,
+    expect: float | None, within: float, sweep: bool, as_json: bool, **_: Any,
+) -> None:  # fmt: skip
+    """Compare labels with ground truth: mIoU, per-class IoU, precision and recall.
+
+    \b
+        excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
+        excel-cam evaluate --labels labels/ --dataset demo
+        excel-cam evaluate --labels labels/ --truth truth/ --dataset voc --sort gap --expect 74.6 --within 0.5
+        excel-cam evaluate --labels labels/ --against others/ --truth truth/ --dataset voc
+        excel-cam evaluate --sweep --cams cams/ --images JPEGImages/ --truth truth/ --dataset voc --curve sweep.svg
+    """
+    from excel_cam.evaluation.compare import compare_labels, format_comparison
+    from excel_cam.evaluation.evaluate import check_expected, evaluate_labels, format_evaluation
+    from excel_cam.files.lists import read_class_list, read_names
+    from excel_cam.knowledge.base import class_limit
+    from excel_cam.labels.records import are_without_background
+
+    _check_combination(ctx, labels, sweep)
+    if (dataset is None) == (classes is None):
+        raise click.UsageError("give the class names with either --dataset or --classes")
+    truth = truth or (DEMO_TRUTH if dataset == "demo" else None)
+    if truth is None:
+        raise click.UsageError("Missing option '--truth': the folder of ground-truth PNGs.")
+    if no_background and ignore_as == "background":
+        raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
+    if not no_background and (wrong := [f for f in (labels, against) if f is not None and are_without_background(f)]):
+        advice = "they have no background score to sweep" if sweep else "add --no-background"
+        raise click.UsageError(f"{wrong[0]} holds labels without a background class; {advice}")
+    class_names = (
+        NAMED_CLASSES[dataset]
+        if dataset is not None
+        else read_class_list(cast(Path, classes), class_limit(not no_background))[0]
+    )
+    names = None if names_from is None else read_names(names_from)
+    if sweep:
+        _sweep(ctx, truth, class_names, names)
+        return
+    labels, has_background = cast(Path, labels), not no_background
+    counted: IgnoreAs = ignore_as or ("skip" if no_background else "background")
+    if against is not None:
+        comparison = compare_labels(labels, against, truth, class_names, names, counted, has_background)
+        evaluation = comparison.first
+        _print(as_json, comparison, format_comparison(comparison, sort == "gap"))
+    else:
+        evaluation = evaluate_labels(labels, truth, class_names, names, counted, has_background=has_background)
+        _print(as_json, evaluation, format_evaluation(evaluation, sort == "gap"))
+    if expect is not None:
+        check_expected(evaluation, expect, within)
+
+
+def _check_combination(ctx: click.Context, labels: Path | None, sweep: bool) -> None:
+    """Refuse what would be asked for in vain."""
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    if not sweep and labels is None:
+        raise click.UsageError("Missing option '--labels'.")
+    if sweep and "cams" not in given:
+        raise click.UsageError("--sweep needs --cams, the class maps that `excel-cam generate --save-cams` writes")
+    for name in NOT_OF_A_SWEEP if sweep else OF_A_SWEEP:
+        if name in given:
+            flag = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{flag} has no meaning {'with' if sweep else 'without'} --sweep; leave it out")
+    if "within" in given and "expect" not in given:
+        raise click.UsageError("--within says how far from --expect; give both")
+    if "sort" in given and ctx.params["as_json"]:
+        raise click.UsageError("--sort is the order of the table; --json has all classes in label order")
+
+
+def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None) -> None:
+    """Sweep, print what was found, and draw it where asked for."""
+    from tqdm import tqdm
+
+    from excel_cam.evaluation.sweep import choose_sweep, draw_sweep, format_sweep, sweep_backgrounds
+    from excel_cam.files.atomic import write_atomically
+
+    p = ctx.params
+    curve = p["curve"]
+    if curve is not None and curve.suffix != ".svg":
+        raise click.UsageError(f"--curve: {curve} does not end in .svg, which is what is drawn")
+    request = choose_sweep(p["cams"], truth, class_names, names, p["images"], p["labels"], p["powers"], p["thresholds"])
+    with tqdm(total=len(request.names), unit="image", disable=None) as bar:
+        found = sweep_backgrounds(request, bar.update)
+    _print(p["as_json"], found, format_sweep(found))
+    if curve is not None:
+        write_atomically(curve, draw_sweep(found).encode())
+
+
+def _print(as_json: bool, result: Any, text: str) -> None:
+    from excel_cam.files.atomic import json_line
+
+    click.echo(json_line(result.to_json_dict()) if as_json else text, nl=not as_json)

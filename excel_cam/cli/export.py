@@ -1,0 +1,60 @@
+"""The command `excel-cam export`: finished labels into what another trainer reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.options import FILE, FOLDER
+
+FORMATS = ("irn", "clip-es", "psa", "deeplab", "mmseg", "coco-json")
+
+
+@click.command()
+@click.option("--to", "trainer", type=click.Choice(FORMATS), required=True, help="What is to read the files.")
+@click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
+@click.option(
+    "--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`; irn, clip-es and psa need it."
+)
+@click.option("--images", type=FOLDER, help="Folder of the photographs: for their endings, and to link them.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
+@click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
+@click.option("--list", "names_from", metavar="FILE", help="Export only the names in this file; - is standard input.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the export; made if it is not there.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
+def export(
+    trainer: str, labels: Path, cams: Path | None, images: Path | None, dataset: str | None, classes: Path | None,
+    names_from: str | None, out: Path, overwrite: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Write labels and class maps in the files that another trainer reads.
+
+    \b
+        excel-cam export --to deeplab --labels labels/ --images VOC2012/JPEGImages --out for-deeplab/
+        excel-cam export --to irn --labels labels/ --cams cams/ --out for-irn/
+
+    irn, clip-es and psa need the class maps behind the labels: run `excel-cam generate` with --save-cams, they are
+    small and not made up from hard labels. The disk an export needs is said first; the same command goes on where an
+    interrupted one stopped, and renews what is older than its label.
+    """
+    from tqdm import tqdm
+
+    from excel_cam.export.choose import choose_format
+    from excel_cam.export.source import Export
+    from excel_cam.export.write import run_export
+    from excel_cam.files.lists import read_names
+
+    names = None if names_from is None else tuple(read_names(names_from))
+    chosen = Export(choose_format(trainer, labels, cams, dataset, classes), labels, out, cams, images, names, overwrite)
+
+    def report(message: str) -> None:
+        if not quiet:
+            click.echo(message, err=True)
+
+    with tqdm(unit="image", disable=True if quiet else None) as bar:
+        counts = run_export(chosen, report, bar.update)
+    report(
+        f"{counts['written'] + counts['kept']:,} images in {out} ({counts['written']:,} new, {counts['kept']:,} kept)"
+    )

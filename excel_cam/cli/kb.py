@@ -1,0 +1,151 @@
+"""The commands under `excel-cam kb` that read knowledge bases: list, show, check, diff."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from excel_cam.cli.kb_write import kb_prompts, kb_write
+from excel_cam.cli.options import chosen_model, model_options
+
+if TYPE_CHECKING:
+    from excel_cam.knowledge.base import KnowledgeBase
+
+
+@click.command("list")
+def kb_list() -> None:
+    """List the knowledge bases that come with the package.
+
+    \b
+        excel-cam kb list
+    """
+    from excel_cam.knowledge.base import shipped_knowledge, shipped_names
+    from excel_cam.knowledge.show import list_lines
+
+    click.echo("\n".join(list_lines({name: shipped_knowledge(name) for name in shipped_names()})))
+
+
+@click.command("show")
+@click.argument("knowledge", metavar="NAME|FILE")
+@click.argument("class_name", metavar="[CLASS]", required=False)
+@click.option("--attributes", "with_attributes", is_flag=True,
+              help="Also what enrichment adds to the class, by the sentences nearest to each attribute.")  # fmt: skip
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Attributes shown.")
+@click.option("--nearest", type=click.IntRange(1), default=3, show_default=True, help="Sentences per attribute.")
+@click.option("--clusters", type=int, help="B, as for generate.")
+@click.option("--keep", type=float, default=0.9, show_default=True, help="As for generate.")
+@model_options
+@click.pass_context
+def kb_show(
+    ctx: click.Context, /, knowledge: str, class_name: str | None, with_attributes: bool, top: int, nearest: int,
+    clusters: int | None, keep: float, **_: Any,
+) -> None:  # fmt: skip
+    """Print a knowledge base, or one class of it.
+
+    \b
+        excel-cam kb show voc
+        excel-cam kb show voc dog
+        excel-cam kb show my.json crane --attributes --top 3
+    """
+    from excel_cam.knowledge.base import find_knowledge
+    from excel_cam.knowledge.show import show_class_lines, show_lines
+
+    base = find_knowledge(knowledge)
+    if class_name is None:
+        if with_attributes:
+            raise click.UsageError("--attributes shows those of one class; name it after the knowledge base")
+        click.echo("\n".join(show_lines(base)))
+        return
+    entry = next((entry for entry in base.classes if entry.name.casefold() == class_name.casefold()), None)
+    if entry is None:
+        names = ", ".join(entry.name for entry in base.classes)
+        raise click.UsageError(f"{knowledge} has no class '{class_name}'; it has {names}")
+    click.echo("\n".join(show_class_lines(base, entry)))
+    if with_attributes:
+        click.echo("\n".join(_attributes(ctx, base, base.classes.index(entry), top, nearest, clusters, keep)))
+
+
+def _attributes(
+    ctx: click.Context, base: KnowledgeBase, index: int, top: int, nearest: int, clusters: int | None, keep: float
+) -> list[str]:
+    from excel_cam.errors import KnowledgeError
+    from excel_cam.knowledge.show import attribute_lines
+    from excel_cam.model.clip import load_model
+    from excel_cam.model.text_bank import attribute_shares, build_text_bank
+    from excel_cam.model.text_rows import sentence_rows
+    from excel_cam.settings import Settings
+
+    settings = Settings(clusters=clusters, keep=keep)
+    if not base.sentence_count:
+        raise KnowledgeError(f"the knowledge base '{base.dataset}' has no sentences, so there are no attributes")
+    model = load_model(chosen_model(ctx))
+    bank = build_text_bank(base, model, settings)
+    attributes = bank.bank.astype(float)
+    shares = attribute_shares(bank.plain[index : index + 1].astype(float), attributes, settings.keep)[0]
+    heading = f"strongest of {attributes.shape[1]} attributes:"
+    return [heading, *attribute_lines(base, shares, attributes, sentence_rows(base, model), top, nearest)]
+
+
+@click.command("check")
+@click.argument("knowledge", metavar="NAME|FILE")
+@model_options
+@click.pass_context
+def kb_check(ctx: click.Context, /, knowledge: str, **_: Any) -> None:
+    """Check every sentence; says how to mend what is wrong. Exit status 1 on errors, not on warnings.
+
+    \b
+        excel-cam kb check my.json
+        excel-cam kb check my.json --pretrained openai     # also compare embeddings; or --weights FILE
+
+    Errors: too long for the model, nearly the same as another sentence, names another class, says nothing visible,
+    damaged characters, a class without sentences. Where --model, --pretrained or --weights is given, sentences whose
+    embedding is nearer to another class than to their own are warned of.
+    """
+    from excel_cam.knowledge.base import find_knowledge
+    from excel_cam.knowledge.check import (
+        TokenLimit,
+        all_fit,
+        check_embeddings,
+        check_knowledge,
+        clip_token_limit,
+        report_lines,
+    )
+
+    base = find_knowledge(knowledge)
+    asked = (ctx.get_parameter_source(name) for name in ("model", "pretrained", "weights"))
+    model = None
+    if any(source not in (None, ParameterSource.DEFAULT) for source in asked):
+        from excel_cam.model.clip import load_model
+
+        model = load_model(chosen_model(ctx))
+    tokens = clip_token_limit() if model is None else TokenLimit(model.count_tokens, model.context_length)
+    findings = check_knowledge(base, tokens)
+    if model is not None and base.sentence_count and all_fit(base, tokens):
+        from excel_cam.model.text_rows import prompt_rows, sentence_rows
+
+        prompts = prompt_rows(base, model)[: len(base.classes)]
+        findings += check_embeddings(base, sentence_rows(base, model), prompts)
+    click.echo("\n".join(report_lines(base, findings)))
+    if any(finding.level == "error" for finding in findings):
+        ctx.exit(1)
+
+
+@click.command("diff")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+def kb_diff(first: str, second: str) -> None:
+    """Compare two knowledge bases, names or files: what only A has (-), only B has (+), or both otherwise (~).
+
+    \b
+        excel-cam kb diff voc my.json
+    """
+    from excel_cam.knowledge.base import find_knowledge
+    from excel_cam.knowledge.show import difference_lines
+
+    lines = list(difference_lines(find_knowledge(first), find_knowledge(second)))
+    click.echo("\n".join(lines or ["no differences"]))
+
+
+KB_COMMANDS = (kb_list, kb_show, kb_check, kb_diff, kb_prompts, kb_write)

@@ -1,0 +1,78 @@
+"""The command `excel-cam label`: photographs and class names on the command line, nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from excel_cam.cli.config import config_options
+from excel_cam.cli.options import (
+    FILE,
+    FOLDER,
+    chosen_model,
+    chosen_settings,
+    model_options,
+    png_mode_option,
+    settings_options,
+)
+
+
+@click.command()
+@click.argument("photographs", metavar="PHOTO...", type=FILE, nargs=-1, required=True)
+@click.option("--classes", required=True, metavar="NAMES",
+              help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt).")  # fmt: skip
+@click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
+@click.option(
+    "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."
+)
+@png_mode_option
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
+@click.option("--quiet", is_flag=True, help="No messages on standard error.")
+@model_options
+@settings_options("text", "image")
+@config_options
+@click.pass_context
+def label(
+    ctx: click.Context, /, photographs: tuple[Path, ...], classes: str, out: Path | None, knowledge: Path | None,
+    png_mode: str, overwrite: bool, as_json: bool, quiet: bool, **_: Any,
+) -> None:  # fmt: skip
+    """Label single photographs: photo.png and a picture to look at, photo.overlay.jpg, beside each.
+
+    \b
+        excel-cam label photo.jpg --classes cat,sofa
+        excel-cam label *.jpg --classes "red panda, tea pot: teapot made of china" --out labels/
+
+    Every photograph is taken to show all the classes. Label values are 0 for background, then 1 and up in the order of
+    --classes. Classes of VOC and COCO get their knowledge bases' sentences, others are compared by prompts alone. Exit
+    status: 0 all done, 1 error, 2 usage, 3 some photographs could not be read.
+    """
+    from excel_cam.cli.main import EXIT_SOME_FAILED
+    from excel_cam.cli.shares import share_record, share_text
+    from excel_cam.files.atomic import json_line
+    from excel_cam.run.photo_classes import choose_classes
+    from excel_cam.run.photos import Writing, choose_places, label_photographs
+
+    def report(message: str) -> None:
+        if not quiet:
+            click.echo(message, err=True)
+
+    settings, _sources = chosen_settings(ctx)
+    choice = choose_classes(classes, knowledge)
+    places = choose_places(photographs, out, report)
+    report("labels: 0 background, " + ", ".join(f"{value} {name}" for value, name in enumerate(choice.names, 1)))
+    if choice.without_sentences and settings.attributes != "none":
+        report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
+    failed = False
+    for result in label_photographs(places, choice, chosen_model(ctx), settings, Writing(png_mode, overwrite), report):
+        if result.reason is not None:
+            failed = True
+            report(f"failed: {result.reason}")
+        elif as_json:
+            click.echo(json_line(share_record(result, choice.names)), nl=False)
+        else:
+            click.echo(share_text(result, choice.names))
+    if failed:
+        ctx.exit(EXIT_SOME_FAILED)

@@ -1,0 +1,161 @@
+"""Command-line options shared by commands; those of the method's settings are built from `Settings` itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from excel_cam.errors import SettingsError
+from excel_cam.model.words_file import recorded_settings
+from excel_cam.settings import PRESETS, ModelChoice, Settings
+from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of its config file
+_SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
+_DEFAULTS = ModelChoice()
+
+png_mode_option = click.option(
+    "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
+    help="8-bit values, or values with VOC's palette (which some readers turn into colours).",
+)  # fmt: skip
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Numbers with commas between, as many as are expected; a config file may also give them as a list."""
+
+    def __init__(self, name: str, example: str, count: int | None = None) -> None:
+        self.name, self.example, self.count = name, example, count
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Read the numbers; ranges are checked by `Settings`."""
+        parts = value if isinstance(value, tuple | list) else str(value).split(",")
+        try:
+            numbers = tuple(float(part) for part in parts)
+        except (ValueError, TypeError):
+            numbers = ()
+        if not numbers or len(numbers) != (self.count or len(numbers)):
+            expected = "two numbers with a comma between" if self.count == 2 else "numbers with commas between"
+            self.fail(f"'{value}' is not {expected}, such as {self.example}", param, ctx)
+        return numbers
+
+
+class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of photographs, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Read the number."""
+        return "auto" if value == "auto" else click.IntRange(1).convert(value, param, ctx)
+
+
+def _option_type(entry: dataclasses.Field[Any]) -> Any:
+    if entry.metadata["choices"]:
+        return click.Choice(entry.metadata["choices"])
+    return {
+        "int": int, "int | None": int, "float": float, "bool": None,
+        "tuple[float, float] | None": Numbers("LOW,HIGH", "0.25,0.55", 2),
+        "tuple[float, ...]": Numbers("SCALE,...", "0.75,1,1.5"),
+    }[str(entry.type)]  # fmt: skip
+
+
+def _shown_default(default: Any) -> Any:
+    return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default is not None
+
+
+def settings_options(*groups: str) -> Callable[[Command], Command]:
+    """Options for the settings of `groups` (`text`, `image`), and `--preset`."""
+
+    def decorate(command: Command) -> Command:
+        for entry in reversed(dataclasses.fields(Settings)):
+            if entry.metadata["group"] in groups:
+                command = click.option(
+                    entry.metadata["flag"], entry.name, type=_option_type(entry), default=entry.default,
+                    show_default=_shown_default(entry.default), help=entry.metadata["help"],
+                )(command)  # fmt: skip
+        return click.option(
+            "--preset", type=click.Choice(list(PRESETS)), default="paper", show_default=True,
+            help="Settings to start from; single ones change by the options below. See `excel-cam presets`.",
+        )(command)  # fmt: skip
+
+    return decorate
+
+
+def chosen_settings(ctx: click.Context) -> tuple[Settings, dict[str, str]]:
+    """The settings a command was called with, and where each that is not the preset's came from."""
+    model = chosen_model(ctx).name
+    recorded = recorded_settings(model)
+    settings = PRESETS[ctx.params["preset"]]
+    if _attributes(ctx, settings) != "clustered":
+        recorded.pop("clusters", None)  # nobody asked for it, and it has no meaning then
+    given: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for entry in dataclasses.fields(Settings):
+        if source := source_name(ctx, entry.name):
+            given[entry.name] = ctx.params[entry.name]
+            sources[entry.name] = source
+        else:
+            sources[entry.name] = f"model {model}" if entry.name in recorded else f"preset {ctx.params['preset']}"
+    try:
+        return dataclasses.replace(settings, **recorded | given), sources
+    except SettingsError as error:
+        raise click.UsageError(str(error), ctx) from None
+
+
+def _attributes(ctx: click.Context, preset: Settings) -> str:
+    return str(ctx.params["attributes"]) if source_name(ctx, "attributes") else preset.attributes
+
+
+def source_name(ctx: click.Context, name: str) -> str | None:
+    """Where a parameter's value comes from, or None where it is the default."""
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.DEFAULT_MAP:
+        return f"config file {ctx.meta.get(CONFIG_META)}"
+    return _SOURCE_NAMES.get(source) if source is not None else None
+
+
+def model_options(command: Command) -> Command:
+    """Options that choose the model, its weights, device and precision."""
+    options = [
+        click.option("--model", default=_DEFAULTS.name, show_default=True,
+                     help="open_clip model name, excel-cam-demo (comes with the package, for trying and testing; the "
+                     "default for the demo data set), or an open_clip model configuration (.json)."),
+        click.option("--pretrained", default=_DEFAULTS.pretrained, show_default=True,
+                     help="Weights by open_clip's name for them, from the Hugging Face cache or fetched."),
+        click.option("--weights", type=FILE, help="Weights file instead: open_clip, OpenAI's .pt, or safetensors."),
+        click.option("--device", default=_DEFAULTS.device, show_default=True, help="auto, cpu, cuda or cuda:INDEX."),
+        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default=_DEFAULTS.precision,
+                     show_default=True, help="Matrix products of the image tower; auto is fp32 on a CPU."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def chosen_model(ctx: click.Context) -> ModelChoice:
+    """The model a command was called with."""
+    p = ctx.params
+    name = p["model"]
+    if p.get("dataset") == "demo" and not any(_is_given(ctx, option) for option in ("model", "pretrained", "weights")):
+        name = SHIPPED_MODEL
+    return locate_shipped(ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"]))
+
+
+def _is_given(ctx: click.Context, parameter: str) -> bool:
+    return ctx.get_parameter_source(parameter) in _SOURCE_NAMES
+
+
+def default_workers() -> int:
+    """Decoding threads: one per processor this process may use, 8 at most."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, count)

@@ -1,0 +1,62 @@
+"""`excel-cam tags`: the command line of making and converting image-level labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from excel_cam.classes import DATASET_CLASSES
+from excel_cam.cli.options import FILE
+
+
+@click.command()
+@click.option("--from", "source", type=click.Path(path_type=Path), required=True,
+              help="Folder of VOC annotations (.xml) or of masks (.png), COCO's instances JSON, or a file of tags "
+                   "(.csv, .json, .jsonl, .npy).")  # fmt: skip
+@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), help="Class names by data set.")
+@click.option("--classes", type=FILE, help="Class names from a file, one per line.")
+@click.option("--list", "names_from", metavar="FILE", help="Only the names in this file; - is standard input.")
+@click.option("--out", type=FILE, required=True, help="File to write: .csv, .json, .jsonl or .npy.")
+@click.option("--keys", type=click.Choice(["int", "str"]), show_default="int for cls_labels.npy, else str",
+              help="Keys of a .npy dictionary: 2007000032 (COCO: 9), or the name.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+@click.option("--quiet", is_flag=True, help="No messages on standard error.")
+def tags(
+    source: Path, dataset: str | None, classes: Path | None, names_from: str | None, out: Path, keys: str | None,
+    overwrite: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Make image-level labels from annotations or masks, or convert a file of them.
+
+    \b
+        excel-cam tags --from VOCdevkit/VOC2012/Annotations --dataset voc --out cls_labels.npy
+        excel-cam tags --from VOCdevkit/VOC2012/SegmentationClass --dataset voc --out cls_labels_onehot.npy
+        excel-cam tags --from COCO/annotations/instances_train2014.json --out tags.jsonl
+        excel-cam tags --from tags.csv --classes classes.txt --out tags.json
+
+    Masks hold 0 for background, 1 and up for the classes, 255 for pixels to ignore. In files of tags a class stands
+    by name or by index; indices count from 0, as the columns of cls_labels.npy do.
+    """
+    from excel_cam.errors import OutputError
+    from excel_cam.files.lists import read_class_list, read_names
+    from excel_cam.tags.gather import gather_tags
+    from excel_cam.tags.write import check_tags_path, write_tags
+
+    if dataset is not None and classes is not None:
+        raise click.UsageError("give the class names with either --dataset or --classes")
+    check_tags_path(out, keys)
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} is there already; add --overwrite to replace it, or choose another --out")
+    class_names = DATASET_CLASSES[dataset] if dataset is not None else None
+    if classes is not None:
+        class_names = read_class_list(classes)[0]
+    names = None if names_from is None else read_names(names_from)
+    found = gather_tags(source, class_names, names)
+    write_tags(out, found.tags, found.class_names, keys)
+    if not quiet:
+        without = sum(not indices for indices in found.tags.values())
+        click.echo(
+            f"written: {out}: {len(found.tags):,} images, {len(found.class_names)} classes"
+            + (f", {without:,} images without any" if without else ""),
+            err=True,
+        )

@@ -1,0 +1,79 @@
+"""The command `excel-cam view`: labels to look at, as a page for a browser or a strip for a paper."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import click
+
+from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
+
+
+@click.command()
+@click.argument("labels", type=FOLDER)
+@click.option("--images", type=FOLDER, help="Folder of the photographs; demo has its own, and its truth.")
+@click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs; not every label needs one.")
+@click.option("--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`: heat maps, and doubt.")
+@click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
+@click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
+@click.option("--list", "names_from", metavar="FILE", help="Show only the names in this file; - is standard input.")
+@click.option("--names", metavar="NAME,...", help="Show only these; in a strip, in this order.")
+@click.option("--out", type=FILE, help="Write the page to this .html file.")
+@click.option("--sort", "order", type=click.Choice(["doubt", "iou", "name"]), default="doubt", show_default=True,
+              help="Order of the images, which --limit keeps: most doubtful, least IoU, or by name.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True,
+              help="Most images on the page, some 40 kB each; its figures are of all.")  # fmt: skip
+@click.option("--strip", type=FILE, help="Write rows of photograph, truth, label, class maps to this .png file.")
+@click.option("--rows", type=click.IntRange(1, 100), show_default="all of --names, else 6",
+              help="Most rows of the strip, first names first.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
+def view(
+    labels: Path, images: Path | None, truth: Path | None, cams: Path | None, dataset: str | None, classes: Path | None,
+    names_from: str | None, names: str | None, out: Path | None, order: str, limit: int, strip: Path | None,
+    rows: int | None, overwrite: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Show labels over their photographs: one page for a browser, without network, or a strip for a paper.
+
+    \b
+        excel-cam view labels/ --dataset demo --out report.html
+        excel-cam view labels/ --images VOC2012/JPEGImages --out report.html
+        excel-cam view labels/ --images VOC2012/JPEGImages --cams cams/ --truth VOC2012/SegmentationClass --out r.html
+        excel-cam view labels/ --images photos/ --names a,b,c --strip figure.png
+
+    Doubt is the share of a class map's cells whose two best scores are close; without --cams the share of pixels that
+    are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
+    """
+    from tqdm import tqdm
+
+    from excel_cam.files.lists import read_names
+    from excel_cam.report.source import named_classes
+    from excel_cam.report.strip import MOST_ROWS
+    from excel_cam.report.write import View, run_view
+
+    if dataset == "demo":
+        images, truth = images or DEMO_IMAGES, truth or DEMO_TRUTH
+    if images is None:
+        raise click.UsageError("Missing option '--images': the folder of the photographs.")
+    if names_from is not None and names is not None:
+        raise click.UsageError("give the names with either --list or --names")
+    named = None
+    if names_from is not None:
+        named = read_names(names_from)
+    elif names is not None:
+        named = read_names(io.StringIO(names.replace(",", "\n")))
+    if rows is None:
+        rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
+    chosen = View(
+        labels, images, named_classes(labels, dataset, classes), truth, cams, named, out, order, limit, strip, rows,
+        overwrite,
+    )  # fmt: skip
+
+    with tqdm(unit="image", disable=True if quiet else None) as bar:
+        for line in run_view(chosen, bar.update):
+            if not quiet:
+                bar.clear()
+                click.echo(line, err=True)

@@ -1,0 +1,172 @@
+"""COCO as a data set: where it is found, and which images and tags a split gives. Masks are never looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from excel_cam.classes import COCO_CLASSES
+from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
+from excel_cam.data.roots import RootRule, find_root
+from excel_cam.errors import DataError, UsageError
+from excel_cam.files.image_folder import scan_images
+from excel_cam.files.lists import drop_image_suffix, quoted
+from excel_cam.tags.coco_json import Instances, instances_tags, read_image_list, read_instances
+from excel_cam.tags.lookup import Tags, coco_number
+from excel_cam.tags.read import read_tags
+
+COCO_ROOT_VARIABLE = "EXCEL_CAM_COCO_ROOT"
+COCO_SPLITS = ("train2014", "val2014", "train2017", "val2017")
+COCO_DEFAULT_SPLIT = "train2014"  # what the paper and its field train on
+
+
+def _is_coco(place: Path) -> bool:
+    return os.path.isdir(place / "annotations") or bool(_splits_present(place))
+
+
+_COCO_ROOT = RootRule(
+    name="coco", variable=COCO_ROOT_VARIABLE, inner=("COCO", "coco"), usual=("COCO", "coco"), is_root=_is_coco,
+    description=f"COCO folder, with annotations or {', '.join(COCO_SPLITS)}",
+)  # fmt: skip
+
+
+def find_coco_root(root: Path | None, environ: Mapping[str, str], configured: Path | None = None) -> tuple[Path, str]:
+    """The COCO folder (the one that holds `annotations` or a split's images) and how it was found.
+
+    `root` (`--root`) comes first, then EXCEL_CAM_COCO_ROOT in `environ`, then `configured`, from a config file; each
+    may be the folder or its parent. Without any, COCO and coco are looked for under `.`, `data` and `datasets`.
+    Raises UsageError, naming every place tried, when there is none.
+    """
+    return find_root(_COCO_ROOT, root, environ, configured)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The images of a split and the tags read for them."""
+
+    files: dict[str, Path]  # name of an image -> its file
+    listed_in: Path
+    tags: Tags
+    notes: tuple[str, ...]
+
+
+def default_split(root: Path) -> str:
+    """The split to take where none is asked for: train2014, or the only one whose images are there."""
+    there = _splits_present(root)
+    return there[0] if len(there) == 1 else COCO_DEFAULT_SPLIT
+
+
+def open_coco(root: Path, split: str, tags_file: Path | None, names: Sequence[str] | None) -> DataSet:
+    """The images of a COCO split, or those of `names` in their order.
+
+    Images and tags come from annotations/instances_<split>.json. `tags_file` replaces its tags; then, without that
+    JSON, the images are those in the split's folder. An image's name is its file name without extension; in `names`
+    and `tags_file` its number is enough. Raises UsageError for an unknown split, DataError for a split that is not
+    there, damaged files, names that are not in the split, and images without tags.
+    """
+    if split not in COCO_SPLITS:
+        raise UsageError(f"unknown split {quoted(split)} of COCO; choose one of {', '.join(COCO_SPLITS)}")
+    folder = _image_folder(root, split)
+    annotations = root / "annotations" / f"instances_{split}.json"
+    found = _annotated(folder, annotations) if tags_file is None else _tagged(folder, annotations, tags_file)
+    chosen = list(found.files) if names is None else _chosen_names(names, found)
+    tags_source = str(tags_file or annotations)
+    require_tags(chosen, found.tags, tags_source, "choose another --split, " if names is None else "")
+    notes = list(found.notes)
+    if names is None:
+        notes.append(f"images: {len(chosen):,} of split {split}, from {found.listed_in}")
+    untagged = sum(not found.tags[name] for name in chosen)
+    without = f"; {untagged:,} images have none and become all background" if untagged else ""
+    notes.append(f"tags: {tags_source}{without}")
+    samples = tuple(Sample(name, found.files[name], found.tags[name]) for name in chosen)
+    chosen_split = split if names is None else None
+    return DataSet("coco", root, COCO_CLASSES, COCO_CLASSES, samples, tags_source, tuple(notes), chosen_split)
+
+
+def _annotated(folder: Path, annotations: Path) -> _Split:
+    """A split as its instances JSON has it."""
+    if not annotations.is_file():
+        raise DataError(f"{annotations}: no such file; fetch COCO's annotations, or give the tags with --tags")
+    instances = read_instances(annotations)
+    stray = instances.stray_images
+    notes = (f"{stray:,} images with annotations are not listed; they are left out",) if stray else ()
+    return _Split(_files(instances, folder), annotations, instances_tags(instances, COCO_CLASSES), notes)
+
+
+def _tagged(folder: Path, annotations: Path, tags_file: Path) -> _Split:
+    """A split with the user's own tags; its images from the JSON where there is one, else from the folder."""
+    if annotations.is_file():
+        listed_in, files = annotations, _files(read_image_list(annotations), folder)
+    else:
+        listed_in, files = folder, _scanned(folder)
+    return _Split(files, listed_in, match_coco_names(read_tags(tags_file, COCO_CLASSES), files, str(tags_file)), ())
+
+
+def _files(instances: Instances, folder: Path) -> dict[str, Path]:
+    return {name: folder / instances.file_names[image] for name, image in instances.names.items()}
+
+
+def match_coco_names(tags: Tags, known: Iterable[str], source: str) -> Tags:
+    """`tags` by the names of images: a name that is not `known` stands for the known one of the same COCO number."""
+    resolve = _Resolver(known)
+    matched: Tags = {}
+    for written, classes in tags.items():
+        name = resolve.name(written)
+        if name in matched:
+            raise DataError(f"{source}: {quoted(name)} is there twice, in two spellings; keep one of them")
+        matched[name] = classes
+    return matched
+
+
+class _Resolver:
+    """Finds the image that a name, with or without extension, prefix and leading zeros, stands for."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = set(known)
+        self._by_number = {number: name for name in self._known if (number := coco_number(name)) is not None}
+
+    def name(self, written: str) -> str:
+        if written in self._known:
+            return written
+        name = drop_image_suffix(written)
+        number = coco_number(name)
+        return name if name in self._known or number is None else self._by_number.get(number, name)
+
+
+def _chosen_names(names: Sequence[str], found: _Split) -> list[str]:
+    resolve = _Resolver(found.files)
+    chosen = checked_names([resolve.name(name) for name in names])
+    if unknown := [name for name in chosen if name not in found.files]:
+        raise DataError(
+            f"--list: {len(unknown):,} names are not in {found.listed_in}, first {quoted(unknown[0])}; take them out, "
+            "or choose their --split"
+        )
+    return chosen
+
+
+def _image_folder(root: Path, split: str) -> Path:
+    """Where the images of a split are; DataError when they are not there."""
+    places = _places_of(root, split)
+    for place in places:
+        if os.path.isdir(place):
+            return place
+    there = _splits_present(root)
+    hint = f"there: {', '.join(there)}; choose one with --split" if there else "unpack COCO's images there"
+    raise DataError(f"{root}: no images of split {split}; looked for {' and '.join(map(str, places))}; {hint}")
+
+
+def _places_of(root: Path, split: str) -> tuple[Path, Path]:
+    return root / split, root / "images" / split
+
+
+def _splits_present(root: Path) -> list[str]:
+    return [split for split in COCO_SPLITS if any(os.path.isdir(place) for place in _places_of(root, split))]
+
+
+def _scanned(folder: Path) -> dict[str, Path]:
+    """The images in a folder by name, in the order of names."""
+    scan = scan_images(folder)
+    scan.check_names(scan.images)
+    return dict(sorted(scan.images.items()))

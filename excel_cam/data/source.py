@@ -1,0 +1,69 @@
+"""What `excel-cam generate` is asked to label: which data set that opens, and which sentences go with its classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from excel_cam.data.coco import default_split, find_coco_root, open_coco
+from excel_cam.data.dataset import VOC_DEFAULT_SPLIT, DataSet, find_voc_root, open_demo, open_folder, open_voc
+from excel_cam.errors import UsageError
+from excel_cam.files.lists import read_names
+from excel_cam.knowledge.base import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be labelled, as asked for; None where the data set's own default holds."""
+
+    dataset: str
+    root: Path | None = None
+    split: str | None = None
+    tags: Path | None = None
+    classes: Path | None = None
+    knowledge: Path | None = None
+    names_from: str | None = None  # a file of names, or "-" for standard input
+    roots: Mapping[str, Path] = field(default_factory=dict)  # folders of data sets, from a config file
+
+
+def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
+    """Open the data set asked for, and say how its root was found; raises `UsageError` or `DataError`."""
+    if source.dataset != "folder" and source.classes is not None:
+        raise UsageError(
+            f"--classes: the classes of {source.dataset} are fixed; other classes go with --dataset folder"
+        )
+    if source.dataset == "folder" and source.split is not None:
+        raise UsageError("--split: a folder has no splits; narrow it with --list")
+    names = read_names(source.names_from) if source.names_from is not None else None
+    if source.dataset == "voc":
+        root, found = find_voc_root(source.root, os.environ, source.roots.get("voc"))
+        return open_voc(root, source.split or VOC_DEFAULT_SPLIT, source.tags, names), found
+    if source.dataset == "coco":
+        root, found = find_coco_root(source.root, os.environ, source.roots.get("coco"))
+        return open_coco(root, source.split or default_split(root), source.tags, names), found
+    if source.dataset == "demo":
+        brought = {"--root": source.root, "--split": source.split, "--tags": source.tags}
+        if given := [option for option, value in brought.items() if value is not None]:
+            raise UsageError(f"{' and '.join(given)}: the demo brings its own; narrow it with --list")
+        return open_demo(names), "comes with excel-cam"
+    needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
+    if absent := [option for option, value in needed.items() if value is None]:
+        raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
+    root, classes, tags = (cast(Path, value) for value in needed.values())
+    has_background = source.knowledge is None or read_knowledge(source.knowledge).has_background
+    limit = class_limit(has_background)
+    return open_folder(root, classes, tags, names, labels_folder=out, class_limit=limit), "--root"
+
+
+def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:
+    """The knowledge base for a data set's classes: the file given, else the shipped one, else prompts alone."""
+    if source.knowledge is not None:
+        knowledge = read_knowledge(source.knowledge)
+    elif data.name == "folder":
+        return prompts_alone(data.name, data.class_names, data.prompt_names)
+    else:
+        knowledge = shipped_knowledge("voc" if data.name == "demo" else data.name)
+    return knowledge.select(data.class_names, data.prompt_names, str(source.classes or f"data set {data.name}"))

@@ -1,0 +1,199 @@
+"""`excel-cam doctor` as a function: look at every label, its photograph and its tags, and say what is wrong.
+
+One label at a time; what is kept of each is its name and a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from excel_cam.classes import IGNORE, MAX_CLASSES
+from excel_cam.doctor.findings import Collector, Finding, errors_left
+from excel_cam.doctor.labels import fix_label, look_at_label
+from excel_cam.doctor.photographs import check_photograph, same_files
+from excel_cam.errors import DataError
+from excel_cam.files.lists import drop_image_suffix
+from excel_cam.files.masks import mask_names, mask_path
+from excel_cam.labels.folder import photographs_of
+from excel_cam.tags.lookup import Tags
+
+MOSTLY = 0.5  # share of 255 above which a label is worth a warning
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is examined. class_names None: the class list is not known, and what needs it is not looked for."""
+
+    labels: Path
+    class_names: tuple[str, ...] | None = None
+    images: Path | None = None
+    tags: Tags | None = None
+    fix: bool = False
+    fix_command: tuple[str, ...] = ()  # what mends the fixable findings, as typed
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The result: findings, errors first, and what the labels hold.
+
+    pixels: of all readable labels. class_images, class_pixels: by class name, of the labels where they are in range.
+    """
+
+    labels: int
+    findings: tuple[Finding, ...]
+    pixels: int
+    ignored_pixels: int
+    background_pixels: int
+    class_images: Mapping[str, int]
+    class_pixels: Mapping[str, int]
+
+    @property
+    def failed(self) -> bool:
+        """Whether errors are left."""
+        return errors_left(self.findings)
+
+    def share(self, pixels: int) -> float:
+        """That count of pixels as a share of all, 0..1; 0 without any."""
+        return pixels / self.pixels if self.pixels else 0.0
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The diagnosis as JSON can hold it."""
+        return {
+            "labels": self.labels, "ok": not self.failed, "ignored_share": round(self.share(self.ignored_pixels), 6),
+            "background_share": round(self.share(self.background_pixels), 6),
+            "classes": [
+                {"name": name, "images": self.class_images[name], "share": round(self.share(pixels), 6)}
+                for name, pixels in self.class_pixels.items()
+            ],
+            "findings": [finding.to_json_dict() for finding in self.findings],
+        }  # fmt: skip
+
+    def lines(self) -> Iterator[str]:
+        """The diagnosis for a terminal."""
+        for finding in self.findings:
+            yield str(finding)
+        ignored, background = (100 * self.share(n) for n in (self.ignored_pixels, self.background_pixels))
+        seen = sum(1 for count in self.class_images.values() if count)
+        classes = f"{seen} of {len(self.class_images)} classes seen; " if self.class_images else ""
+        yield f"{self.labels:,} labels: {classes}background {background:.1f} %, 255 (ignored) {ignored:.1f} %"
+        if not self.findings:
+            yield "nothing wrong found"
+
+
+@dataclass
+class _Counts:
+    """What the labels hold, summed."""
+
+    found: Collector = field(default_factory=Collector)
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    images: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    first_with: dict[bytes, str] = field(default_factory=dict)  # digest of a label -> the first name that has it
+
+
+def examine(examination: Examination, on_label: Callable[[], None] = lambda: None) -> Diagnosis:
+    """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each.
+
+    Raises `DataError` where there are no labels or a folder cannot be read, `OutputError` where a fix is not written.
+    """
+    labels = examination.labels
+    names = mask_names(labels)
+    if not names:
+        raise DataError(
+            f"{labels}: no label PNGs in this folder; labels are <name>.png, other formats lose their values"
+        )
+    photographs = None if examination.images is None else photographs_of(examination.images, labels, names)
+    tags = None if examination.tags is None else _by_label_name(examination.tags, set(names))
+    counts = _Counts()
+    for name in names:
+        size = _examine_label(examination, name, None if tags is None else tags.get(name), counts)
+        if photographs is not None:
+            check_photograph(name, size, photographs.get(name), counts.found)
+        on_label()
+    if photographs is not None:
+        for name in sorted(set(photographs).difference(names)):
+            counts.found.add("no-label", name)
+        for name, first in same_files(photographs):
+            counts.found.add("same-photograph", f"{name} (as {first})")
+    if tags is not None:
+        for name in names:
+            if name not in tags:
+                counts.found.add("no-tags", name)
+        for name in sorted(set(tags).difference(names)):
+            counts.found.add("tags-without-label", name)
+    return _conclude(examination, len(names), counts)
+
+
+def _by_label_name(tags: Tags, names: set[str]) -> Tags:
+    return {name if name in names else drop_image_suffix(name): classes for name, classes in tags.items()}
+
+
+def _examine_label(
+    examination: Examination, name: str, tags: Sequence[int] | None, counts: _Counts
+) -> tuple[int, int] | None:
+    """Look at one label, count what it holds, mend it where asked; returns its (H, W), None where it is unreadable."""
+    path, found = mask_path(examination.labels, name), counts.found
+    class_names = examination.class_names
+    look = look_at_label(path, MAX_CLASSES if class_names is None else len(class_names))
+    if look.fault is not None:
+        mend = examination.fix and look.can_be_fixed
+        if mend and look.mask is not None:
+            fix_label(path, look.mask)
+        found.add(look.fault, name, fixed=mend)
+    if look.out_of_range:
+        found.add("out-of-range", name)
+    elif look.mask is not None:
+        _count(name, look.mask.astype(np.uint8), tags, class_names, counts)
+    return look.size
+
+
+def _count(
+    name: str, mask: NDArray[np.uint8], tags: Sequence[int] | None, class_names: Sequence[str] | None, counts: _Counts
+) -> None:
+    """Count the pixels of one label in range, and note what is odd about them."""
+    found, pixels = counts.found, np.bincount(mask.ravel(), minlength=256)
+    counts.pixels += pixels
+    counts.images += pixels > 0
+    present = [int(value) for value in np.flatnonzero(pixels) if value not in (0, IGNORE)]
+    if pixels[IGNORE] > MOSTLY * mask.size:
+        found.add("mostly-ignored", name)
+    if not present and (tags is None or len(tags)):
+        found.add("all-background", name)
+    if len(present) == 1 and pixels[0] == pixels[IGNORE] == 0:
+        found.add("one-class", f"{name} ({_class_name(present[0], class_names)})")
+    if tags is not None:
+        tagged = {tag + 1 for tag in tags}
+        for value in sorted(tagged.difference(present)):
+            found.add("tag-without-pixel", f"{name} ({_class_name(value, class_names)})")
+        for value in sorted(set(present).difference(tagged)):
+            found.add("pixel-without-tag", f"{name} ({_class_name(value, class_names)})")
+    if present:  # labels without a class are alike for good reason
+        digest = hashlib.blake2b(mask.tobytes(), digest_size=16, key=str(mask.shape).encode()).digest()
+        first = counts.first_with.setdefault(digest, name)
+        if first != name:
+            found.add("same-label", f"{name} (as {first})")
+
+
+def _class_name(value: int, class_names: Sequence[str] | None) -> str:
+    return f"class {value}" if class_names is None else class_names[value - 1]
+
+
+def _conclude(examination: Examination, labels: int, counts: _Counts) -> Diagnosis:
+    class_names = examination.class_names or ()
+    images = {name: int(counts.images[value]) for value, name in enumerate(class_names, start=1)}
+    pixels = {name: int(counts.pixels[value]) for value, name in enumerate(class_names, start=1)}
+    for name, count in images.items():
+        if not count:
+            counts.found.add("unseen-class", name)
+    findings = counts.found.findings(
+        fix=shlex.join(examination.fix_command), labels=str(examination.labels), images=str(examination.images)
+    )
+    total, ignored, background = (int(n) for n in (counts.pixels.sum(), counts.pixels[IGNORE], counts.pixels[0]))
+    return Diagnosis(labels, findings, total, ignored, background, images, pixels)

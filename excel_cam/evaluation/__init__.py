@@ -1,0 +1,1 @@
+"""How good finished labels are."""

@@ -1,0 +1,246 @@
+"""Compare finished label PNGs with the truth: one confusion matrix over the whole data set, streamed.
+
+Pixels whose truth is 255 are skipped. A label value of 255 at any other pixel is counted as background or skipped,
+and every result says which.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from excel_cam.classes import IGNORE, MAX_CLASSES, MAX_CLASSES_ALONE
+from excel_cam.errors import DataError, SettingsError
+from excel_cam.files.masks import mask_names, mask_path, read_mask
+
+IgnoreAs = Literal["background", "skip"]
+
+
+@dataclass(frozen=True, eq=False)  # eq: arrays compared with == give no single truth value
+class Evaluation:
+    """The result of an evaluation; scores are float64 fractions in 0..1, NaN where undefined.
+
+    confusion: (K + 1, K + 1) int64 counted pixels, rows truth, columns label, background first.
+    class_names: K + 1 names, "background" first. Labels without a background class have K of both, not K + 1.
+    images: label masks compared. pixels: pixels whose truth is not 255. ignored_pixels: those of them labelled 255.
+    ignore_as: "background" where these count as background, "skip" where they are left out of `confusion`.
+    truth_without_label: truth masks nothing was compared with; always 0 where the names were given.
+    """
+
+    confusion: np.ndarray
+    class_names: tuple[str, ...]
+    images: int
+    pixels: int
+    ignored_pixels: int
+    ignore_as: IgnoreAs
+    truth_without_label: int = 0
+
+    @property
+    def truth_pixels(self) -> np.ndarray:
+        """(K + 1,) int64: counted pixels of each class in the truth."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+    @property
+    def label_pixels(self) -> np.ndarray:
+        """(K + 1,) int64: counted pixels of each class in the labels."""
+        return np.asarray(self.confusion.sum(axis=0))
+
+    @property
+    def iou(self) -> np.ndarray:
+        """(K + 1,) float64: intersection over union; NaN for a class in neither truth nor labels."""
+        hits = np.diagonal(self.confusion)
+        return _ratio(hits, self.truth_pixels + self.label_pixels - hits)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(K + 1,) float64: share of a class's labelled pixels that are right; NaN where none is labelled so."""
+        return _ratio(np.diagonal(self.confusion), self.label_pixels)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(K + 1,) float64: share of a class's true pixels that were found; NaN where the truth has none."""
+        return _ratio(np.diagonal(self.confusion), self.truth_pixels)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU over the classes that occur in truth or labels, background included; NaN without any."""
+        defined = self.iou[~np.isnan(self.iou)]
+        return float(defined.mean()) if defined.size else math.nan
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the counted pixels whose label is right; NaN where no pixel was counted."""
+        return float(_ratio(np.trace(self.confusion), self.confusion.sum()))
+
+    @property
+    def ignored_share(self) -> float:
+        """Share labelled 255 of the pixels whose truth is not 255; NaN where there are no such pixels."""
+        return self.ignored_pixels / self.pixels if self.pixels else math.nan
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The evaluation in JSON's types; scores are fractions in 0..1, null (never NaN) where undefined."""
+        scores = zip(self.class_names, self.iou, self.precision, self.recall, strict=True)
+        return {
+            "mean_iou": or_none(self.mean_iou),
+            "pixel_accuracy": or_none(self.pixel_accuracy),
+            "ignored_share": or_none(self.ignored_share),
+            "ignore_as": self.ignore_as,
+            "images": self.images,
+            "pixels": self.pixels,
+            "ignored_pixels": self.ignored_pixels,
+            "truth_without_label": self.truth_without_label,
+            "classes": [
+                {"name": name, "iou": or_none(iou), "precision": or_none(precision), "recall": or_none(recall)}
+                for name, iou, precision, recall in scores
+            ],
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate_labels(
+    labels: Path,
+    truth: Path,
+    class_names: Sequence[str],
+    names: Sequence[str] | None = None,
+    ignore_as: IgnoreAs = "background",
+    on_image: Callable[[np.ndarray], None] | None = None,
+    has_background: bool = True,
+) -> Evaluation:
+    """Compare `labels/<name>.png` with `truth/<name>.png` for every name; one pair of masks in memory at a time.
+
+    class_names: the K foreground classes in label order. names: what to compare, repeats counted once; None means
+    every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair
+    with its confusion matrix.
+    has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
+
+    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size,
+    and SettingsError for an unknown `ignore_as`.
+    """
+    if ignore_as not in get_args(IgnoreAs):
+        raise SettingsError(f"ignore_as: expected one of {', '.join(get_args(IgnoreAs))}, got {ignore_as!r}")
+    if not has_background and ignore_as == "background":
+        raise SettingsError("ignore_as: labels without a background class can only skip 255; choose skip")
+    limit = MAX_CLASSES if has_background else MAX_CLASSES_ALONE
+    if not 1 <= len(class_names) <= limit:
+        raise DataError(f"class list: expected 1 to {limit} classes besides background, got {len(class_names)}")
+    all_names = ("background", *class_names) if has_background else tuple(class_names)
+    greatest = len(all_names) - 1  # label value
+    chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
+    _check_pairs(labels, truth, chosen, listed=names is not None)
+    unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
+
+    confusion = np.zeros((greatest + 1, greatest + 1), np.int64)
+    pixels = ignored_pixels = 0
+    for name in chosen:
+        label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
+        label_mask, truth_mask = read_mask(label_path, greatest), read_mask(truth_path, greatest)
+        if label_mask.shape != truth_mask.shape:
+            raise DataError(
+                f"{label_path}: label is {_size(label_mask)} (H x W) but its truth {truth_path} is "
+                f"{_size(truth_mask)}; both must have the size of the photograph"
+            )
+        of_image = confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
+        confusion += of_image
+        judged = truth_mask != IGNORE
+        pixels += int(np.count_nonzero(judged))
+        ignored_pixels += int(np.count_nonzero(judged & (label_mask == IGNORE)))
+        if on_image is not None:
+            on_image(of_image)
+    return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
+
+
+def confusion_matrix(label: np.ndarray, truth: np.ndarray, class_count: int, ignore_as: IgnoreAs) -> np.ndarray:
+    """(K + 1, K + 1) int64 pixel counts, rows truth, columns label, of two (H, W) integer masks in 0..K or 255."""
+    counted = truth != IGNORE
+    if ignore_as == "skip":
+        counted &= label != IGNORE
+    column = np.where(label == IGNORE, 0, label)[counted]
+    cell = truth[counted].astype(np.int64) * (class_count + 1) + column
+    return np.bincount(cell, minlength=(class_count + 1) ** 2).reshape(class_count + 1, class_count + 1)
+
+
+def check_expected(evaluation: Evaluation, expected: float, within: float) -> None:
+    """Raise `DataError` where the mean IoU is further than `within` from `expected`, both in percent."""
+    score = 100 * evaluation.mean_iou
+    if not abs(score - expected) <= within + 1e-9:  # rounding of the last bits is no difference; NaN is one
+        raise DataError(
+            f"mIoU is {percent(evaluation.mean_iou)} %, expected {expected:g} within {within:g} "
+            f"(difference {score - expected:+.2f})"
+        )
+
+
+def format_evaluation(evaluation: Evaluation, by_gap: bool = False) -> str:
+    """The evaluation as a table for a terminal: percent per class, then totals and what was counted how.
+
+    by_gap: also each class's IoU less the mean, and the class furthest below it first, absent ones last.
+    """
+    names, iou = evaluation.class_names, evaluation.iou
+    width = max(len(name) for name in names)
+    lines = [f"{'class':<{width}}  IoU %  precision %  recall %{'   gap' if by_gap else ''}"]
+    for index in np.argsort(iou, kind="stable") if by_gap else range(len(names)):
+        scores = (iou[index], evaluation.precision[index], evaluation.recall[index])
+        first, second, third = map(percent, scores)
+        below = iou[index] - evaluation.mean_iou
+        gap = f"  {'-' if np.isnan(below) else format(100 * below, '+.1f'):>5}" if by_gap else ""
+        lines.append(f"{names[index]:<{width}}  {first:>5}  {second:>11}  {third:>8}{gap}")
+    absent = [name for name, value in zip(names, iou, strict=True) if np.isnan(value)]
+    present = f"{len(names) - len(absent)} of {len(names)} classes"
+    counted_as = "counted as background" if evaluation.ignore_as == "background" else "skipped"
+    lines += [
+        "",
+        f"mIoU            {percent(evaluation.mean_iou)} % (mean of the {present} that occur in truth or labels)",
+        f"pixel accuracy  {percent(evaluation.pixel_accuracy)} %",
+        f"labelled 255    {percent(evaluation.ignored_share)} % of the pixels, {counted_as}",
+        f"images          {evaluation.images} ({evaluation.pixels} pixels, truth 255 skipped)",
+    ]
+    if absent:
+        lines.append(f"absent classes  {', '.join(absent)} (in neither truth nor labels)")
+    if evaluation.truth_without_label:
+        lines.append(f"note            {evaluation.truth_without_label} more truth masks have no label: not evaluated")
+    return "\n".join(lines)
+
+
+def _check_pairs(labels: Path, truth: Path, names: Sequence[str], listed: bool) -> None:
+    """Raise DataError unless there are names and each has a label and a truth; before any mask is read."""
+    if not names and listed:
+        raise DataError(
+            "list of names: expected at least one name to evaluate, got none; fill the list or leave it out"
+        )
+    if not names:
+        raise DataError(f"{labels}: expected label PNGs (<name>.png), found none; run `excel-cam generate` first")
+    sides = (
+        ("label", labels, "make it with `excel-cam generate`, or take the name out of the list"),
+        ("truth", truth, "check --truth, or name the images that have a truth with --list"),
+    )
+    for kind, folder, remedy in sides:
+        missing = [path for path in (mask_path(folder, name) for name in names) if not os.path.isfile(path)]
+        if missing:
+            count = f"{len(missing)} of {len(names)} missing"
+            raise DataError(f"{missing[0]}: expected this {kind} mask, but there is no such file ({count}); {remedy}")
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """float64 part / whole, NaN where whole is 0."""
+    quotient = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=quotient, where=np.asarray(whole) > 0)
+    return quotient
+
+
+def or_none(score: float) -> float | None:
+    """A score as JSON can hold it: null where it is undefined."""
+    return None if np.isnan(score) else float(score)
+
+
+def percent(score: float) -> str:
+    """A fraction in percent, with one decimal; a dash where it is undefined."""
+    return "-" if np.isnan(score) else f"{100 * score:.1f}"
+
+
+def _size(mask: np.ndarray) -> str:
+    return f"{mask.shape[0]} x {mask.shape[1]}"

@@ -1,0 +1,1 @@
+"""Finished labels in the files that other trainers read."""

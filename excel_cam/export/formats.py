@@ -1,0 +1,82 @@
+"""What every export format says of itself, and the lines its lists are made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from excel_cam.errors import DataError
+from excel_cam.files.atomic import write_atomically
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image of an export.
+
+    size: (H, W) of the label. suffix: of the photograph's file. maps: the file of its class maps, where they are
+    used. keys: the 0-based classes these are of, ascending.
+    """
+
+    name: str
+    label: Path
+    size: tuple[int, int]
+    suffix: str
+    maps: Path | None
+    keys: tuple[int, ...]
+
+
+Images = Callable[[], Iterator[LabelledImage]]  # can be gone through several times
+
+
+@dataclass(frozen=True)
+class Format(ABC):
+    """What one trainer reads. class_names: the K foreground classes in label order."""
+
+    class_names: tuple[str, ...]
+    name: ClassVar[str]
+    needs_maps: ClassVar[bool] = False
+    one_suffix: ClassVar[bool] = False  # whether all photographs have to end alike
+    keeps_image_files: ClassVar[bool] = True  # False: they are joined, and removed, at the end
+    final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
+
+    @abstractmethod
+    def image_file(self, name: str) -> str:
+        """The path, below the export's folder, of an image's own file."""
+
+    @abstractmethod
+    def encode(self, image: LabelledImage) -> bytes:
+        """The content of an image's own file; raises `DataError` for a damaged label."""
+
+    @abstractmethod
+    def bytes_of(self, image: LabelledImage) -> int:
+        """About how many bytes that will be, without reading pixels."""
+
+    @abstractmethod
+    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+        """Write the files that name all images; returns notes for the user. Raises `OutputError`."""
+
+    def check_name(self, name: str) -> None:
+        """Raise `DataError` for a name that this format's lists cannot hold."""
+        if "\n" in name or "\r" in name:
+            raise DataError(f"name {name!r} holds a line break, lists of names cannot hold it; rename the file")
+
+    def check_suffixes(self, suffixes: set[str]) -> None:
+        """Raise `DataError` for photographs that this format cannot name."""
+        if self.one_suffix and len(suffixes) > 1:
+            raise DataError(
+                f"--images: the photographs end in {', '.join(sorted(suffixes))}; {self.name} reads one ending per "
+                "data set: export each with its own --list and --out"
+            )
+
+
+def two_columns(image: LabelledImage) -> str:
+    """A line of VOC's augmented lists: photograph and label, each from the root."""
+    return f"/JPEGImages/{image.name}{image.suffix} /SegmentationClassAug/{image.name}.png"
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a list, whole or not at all; raises `OutputError`."""
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())

@@ -1,0 +1,159 @@
+"""What trainers that start from class maps read: dictionaries in .npy files, and image-level labels.
+
+    irn       cam/<name>.npy: `keys` LongTensor, `cam` tensor at a quarter of the size, `high_res` numpy at full size
+    clip-es   cams/<name>.npy: `keys` numpy, `attn_highres` float16 at full size
+    psa       cam/<name>.npy: class index -> map at full size
+
+Class indices are 0-based everywhere. Maps are those behind the labels before refinement: each stretched to 0..1 on the
+patch grid, then enlarged bilinearly (METHOD.md step 6.1). Every file is a dictionary that `numpy.save` pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from excel_cam.errors import DataError
+from excel_cam.export.formats import Format, Images, LabelledImage, two_columns, write_lines
+from excel_cam.files.atomic import write_atomically
+from excel_cam.labels.class_maps import read_maps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_VOC_ID = re.compile(r"(\d{4})_(\d{6})", re.ASCII)
+_OVERHEAD = 1024  # bytes of a dictionary file besides its maps, about
+_FLOAT32 = 4
+_FLOAT16 = 2
+
+
+class MapsFormat(Format):
+    """A trainer that reads class maps."""
+
+    needs_maps = True
+    folder = "cam"
+
+    def image_file(self, name: str) -> str:
+        """The dictionary file, folders of the name mirrored."""
+        return f"{self.folder}/{name}.npy"
+
+    def _write_image_labels(self, out: Path, images: Images) -> list[str]:
+        """Write cls_labels.npy with IRN's whole-number keys, and cls_labels_onehot.npy with names as keys."""
+        rows = {image.name: self._row(image) for image in images()}
+        numbers = {name: _VOC_ID.fullmatch(name) for name in rows}
+        numbered: dict[Any, NDArray[np.float32]] = {
+            int(match[1] + match[2]) if match else name: rows[name] for name, match in numbers.items()
+        }
+        write_atomically(out / "cls_labels.npy", npy_bytes(numbered))
+        write_atomically(out / "cls_labels_onehot.npy", npy_bytes(rows))
+        if all(numbers.values()):
+            return []
+        return ["cls_labels.npy: names that are no VOC ids (2007_000032) have no number; their keys are the names"]
+
+    def _row(self, image: LabelledImage) -> NDArray[np.float32]:
+        row = np.zeros(len(self.class_names), np.float32)
+        row[list(image.keys)] = 1
+        return row
+
+
+class IRN(MapsFormat):
+    """IRN and ReCAM; what ToCo, SeCo, WeCLIP and ExCEL read is part of it."""
+
+    name = "irn"
+    final_files = ("cls_labels.npy", "cls_labels_onehot.npy", "train_aug.txt")
+
+    def encode(self, image: LabelledImage) -> bytes:
+        """`keys` (K,) int64 tensor, `cam` (K, ⌈H/4⌉, ⌈W/4⌉) float32 tensor, `high_res` (K, H, W) float32 numpy."""
+        import torch
+
+        content = {
+            "keys": torch.tensor(image.keys, dtype=torch.int64),
+            "cam": enlarged_maps(image, *_quarter(image.size)),
+            "high_res": enlarged_maps(image, *image.size).numpy(),
+        }
+        return npy_bytes(content)
+
+    def bytes_of(self, image: LabelledImage) -> int:
+        """Both sets of maps in float32."""
+        return _OVERHEAD + _FLOAT32 * len(image.keys) * (_area(image.size) + _area(_quarter(image.size)))
+
+    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+        """Write image-level labels and the list of names."""
+        write_lines(out / self.final_files[2], (image.name for image in images()))
+        return self._write_image_labels(out, images)
+
+
+class ClipES(MapsFormat):
+    """CLIP-ES: its maps, and a list of names for --split_file."""
+
+    name = "clip-es"
+    folder = "cams"
+    final_files = ("train_cam.txt",)
+
+    def encode(self, image: LabelledImage) -> bytes:
+        """`keys` (K,) int64 numpy, `attn_highres` (K, H, W) float16 numpy."""
+        maps = enlarged_maps(image, *image.size).numpy().astype(np.float16)
+        return npy_bytes({"keys": np.array(image.keys, np.int64), "attn_highres": maps})
+
+    def bytes_of(self, image: LabelledImage) -> int:
+        """The maps in float16."""
+        return _OVERHEAD + _FLOAT16 * len(image.keys) * _area(image.size)
+
+    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+        """Write the list of names."""
+        write_lines(out / self.final_files[0], (image.name for image in images()))
+        return []
+
+
+class PSA(MapsFormat):
+    """PSA and MCTformer."""
+
+    name = "psa"
+    final_files = ("cls_labels.npy", "cls_labels_onehot.npy", "train_aug.txt")
+
+    def encode(self, image: LabelledImage) -> bytes:
+        """One entry per class: its 0-based index (int) -> (H, W) float32 numpy."""
+        maps = enlarged_maps(image, *image.size).numpy()
+        return npy_bytes(dict(zip(image.keys, maps, strict=True)))
+
+    def bytes_of(self, image: LabelledImage) -> int:
+        """The maps in float32."""
+        return _OVERHEAD + _FLOAT32 * len(image.keys) * _area(image.size)
+
+    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+        """Write image-level labels and the two-column list."""
+        write_lines(out / self.final_files[2], (two_columns(image) for image in images()))
+        return self._write_image_labels(out, images)
+
+
+def enlarged_maps(image: LabelledImage, height: int, width: int) -> Tensor:
+    """The (K, height, width) float32 class maps of an image, 0..1; (0, height, width) where it has no class."""
+    import torch
+
+    from excel_cam.method.label_map import upsample_maps
+
+    if image.maps is None:
+        raise DataError(f"{image.name}: no class maps; give their folder with --cams")
+    maps = torch.from_numpy(read_maps(image.maps).maps)
+    return upsample_maps(maps, height, width) if len(maps) else torch.zeros(0, height, width)
+
+
+def npy_bytes(dictionary: dict[Any, Any]) -> bytes:
+    """The .npy file that `numpy.save(path, dictionary)` writes."""
+    stream = io.BytesIO()
+    np.save(stream, np.array(dictionary, dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def _quarter(size: tuple[int, int]) -> tuple[int, int]:
+    """IRN's stride of 4, rounded up."""
+    return -(-size[0] // 4), -(-size[1] // 4)
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]

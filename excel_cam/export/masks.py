@@ -1,0 +1,151 @@
+"""Trainers that read label PNGs.
+
+deeplab   SegmentationClassAug/<name>.png, and lines `/JPEGImages/x.jpg /SegmentationClassAug/x.png`
+mmseg     ann_dir/<name>.png, splits/train.txt of bare names, and a configuration to start from
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from PIL import Image
+
+from excel_cam.classes import voc_palette
+from excel_cam.errors import DataError, OutputError
+from excel_cam.export.formats import Format, Images, LabelledImage, two_columns, write_lines
+from excel_cam.files.atomic import write_atomically
+from excel_cam.files.masks import read_mask
+
+
+class MaskFormat(Format):
+    """A trainer that reads label PNGs: 8-bit `L`, whatever the labels' own mode."""
+
+    folder: ClassVar[str]
+    photograph_folder: ClassVar[str]
+
+    def image_file(self, name: str) -> str:
+        """The label PNG, folders of its name mirrored."""
+        return f"{self.folder}/{name}.png"
+
+    def encode(self, image: LabelledImage) -> bytes:
+        """The label again, as 8-bit `L` PNG."""
+        mask = read_mask(image.label, len(self.class_names))
+        stream = io.BytesIO()
+        Image.fromarray(mask.astype("uint8")).save(stream, "PNG")
+        return stream.getvalue()
+
+    def bytes_of(self, image: LabelledImage) -> int:
+        """As the label's own file."""
+        return image.label.stat().st_size
+
+    def link_photographs(self, out: Path, photographs: Path | None) -> list[str]:
+        """Link the folder of photographs into the export, so that the export is a complete root."""
+        link = out / self.photograph_folder
+        if photographs is None:
+            return [f"put or link the photographs into {link}; --images DIR links them"]
+        if link.exists() and link.resolve() == photographs.resolve():
+            return []
+        try:
+            os.symlink(photographs.resolve(), link, target_is_directory=True)
+        except FileExistsError:
+            raise OutputError(f"{link} is there and not the photographs of --images; remove it") from None
+        except OSError as error:
+            return [f"{link} could not be linked ({error.strerror}); copy the photographs there"]
+        return [f"{link} links to {photographs}"]
+
+
+class DeepLab(MaskFormat):
+    """kazuto1011/deeplab-pytorch: a VOC root with a two-column list; 255 is ignored."""
+
+    name = "deeplab"
+    folder = "SegmentationClassAug"
+    photograph_folder = "JPEGImages"
+    final_files = ("ImageSets/SegmentationAug/train_aug.txt",)
+
+    def check_name(self, name: str) -> None:
+        """Columns are parted by a space."""
+        super().check_name(name)
+        if any(character.isspace() for character in name):
+            raise DataError(f"name '{name}' holds a space, which parts the columns of deeplab's list; rename the file")
+
+    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+        """Write the two-column list."""
+        write_lines(out / self.final_files[0], (two_columns(image) for image in images()))
+        return self.link_photographs(out, photographs)
+
+
+class MMSegmentation(MaskFormat):
+    """mmsegmentation 1.x: `BaseSegDataset` with an `ann_file` of bare names."""
+
+    name = "mmseg"
+    one_suffix = True
+    folder = "ann_dir"
+    photograph_folder = "img_dir"
+    final_files = ("splits/train.txt", "excel_cam_dataset.py")
+
+    def check_name(self, name: str) -> None:
+        """Lines are stripped."""
+        super().check_name(name)
+        if name != name.strip():
+            raise DataError(f"name '{name}' begins or ends with a space, which mmseg's list loses; rename the file")
+
+    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+        """Write the list of names and the configuration."""
+        write_lines(out / self.final_files[0], (image.name for image in images()))
+        suffix = next(images()).suffix
+        write_atomically(out / self.final_files[1], self._configuration(out, suffix).encode())
+        return self.link_photographs(out, photographs)
+
+    def _configuration(self, out: Path, suffix: str) -> str:
+        names = ("background", *self.class_names)
+        colours = voc_palette()
+        palette = [list(colours[3 * value : 3 * value + 3]) for value in range(len(names))]
+        root = out.resolve()
+        return _CONFIGURATION.format(
+            root=str(root), itself=str(root / self.final_files[1]), names=names, palette=palette, count=len(names),
+            suffix=suffix, images=self.photograph_folder, labels=self.folder, split=self.final_files[0],
+        )  # fmt: skip
+
+
+_CONFIGURATION = """\
+# Pseudo-labels from excel-cam for mmsegmentation 1.x. Name this file in a configuration of yours:
+#     _base_ = ['your_model.py', {itself!r}]
+#     model = dict(decode_head=dict(num_classes={count}), auxiliary_head=dict(num_classes={count}))
+dataset_type = 'BaseSegDataset'
+data_root = {root!r}
+metainfo = dict(
+    classes={names!r},
+    palette={palette!r},
+)
+crop_size = (512, 512)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', reduce_zero_label=False),  # 0 is background, a class like the others
+    dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        data_prefix=dict(img_path={images!r}, seg_map_path={labels!r}),
+        ann_file={split!r},
+        img_suffix={suffix!r},
+        seg_map_suffix='.png',
+        ignore_index=255,
+        reduce_zero_label=False,
+        pipeline=train_pipeline,
+    ),
+)
+"""

@@ -1,0 +1,128 @@
+"""What an export is made from: which labels, their class maps and photographs, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from excel_cam.errors import DataError, UsageError
+from excel_cam.export.formats import Format, LabelledImage
+from excel_cam.files.masks import DAMAGE_ERRORS, mask_names, mask_path
+from excel_cam.labels.class_maps import read_maps
+from excel_cam.labels.folder import photographs_of, run_identity
+
+FORMAT_VERSION = 1  # raised when the meaning of exported files changes
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is to be exported, and where to; see `run_export`."""
+
+    format: Format
+    labels: Path
+    out: Path
+    cams: Path | None = None
+    images: Path | None = None
+    names: tuple[str, ...] | None = None
+    overwrite: bool = False
+
+    @property
+    def record_path(self) -> Path:
+        """The file that says what an export was made from."""
+        return self.out / f"export-{self.format.name}.json"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the exported files, besides the labels' and maps' own content."""
+        return {
+            "version": FORMAT_VERSION, "to": self.format.name, "classes": list(self.format.class_names),
+            "labels": str(self.labels.resolve()), "cams": _resolved(self.cams), "images": _resolved(self.images),
+            "made_with": run_identity(self.labels),
+        }  # fmt: skip
+
+
+def _resolved(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
+
+
+def check_names(export: Export) -> list[str]:
+    """The names to export, sorted.
+
+    Raises `DataError` where there are none, or a label or its maps are not there, `UsageError` where the export would
+    lie among the labels.
+    """
+    if export.out.resolve().is_relative_to(export.labels.resolve()):
+        raise UsageError(
+            f"{export.out} lies in {export.labels}: exported PNGs would pass for labels; choose another --out"
+        )
+    names = mask_names(export.labels) if export.names is None else sorted(set(export.names))
+    if not names:
+        raise DataError(f"{export.labels}: no label PNGs in this folder; run `excel-cam generate` first")
+    for name in names:
+        export.format.check_name(name)
+    kinds = [("label", export.labels, ".png", "make it with `excel-cam generate`")]
+    if export.cams is not None:
+        kinds.append(("class maps", export.cams, ".npz", "run `excel-cam generate` again with --save-cams"))
+    for what, folder, suffix, remedy in kinds:
+        missing = [path for path in (folder / f"{name}{suffix}" for name in names) if not path.is_file()]
+        if missing:
+            count = f"{len(missing):,} of {len(names):,} missing"
+            raise DataError(f"{missing[0]}: no such {what} ({count}); {remedy}, or narrow with --list")
+    return names
+
+
+def photograph_suffixes(export: Export, names: Sequence[str]) -> dict[str, str]:
+    """The extension of each photograph that is not a .jpg; DataError where --images lacks one."""
+    if export.images is None:
+        return {}
+    photographs = photographs_of(export.images, export.labels, names)
+    missing = [name for name in names if name not in photographs]
+    if missing:
+        raise DataError(
+            f"{export.images}: no photograph for {len(missing):,} of {len(names):,} labels, first '{missing[0]}'; "
+            "check --images or narrow with --list"
+        )
+    suffixes = {name: photographs[name].suffix for name in names}
+    export.format.check_suffixes(set(suffixes.values()))
+    return {name: suffix for name, suffix in suffixes.items() if suffix != ".jpg"}
+
+
+def sources_of(export: Export, name: str) -> list[Path]:
+    """The files an image's own file is made from."""
+    maps = [] if export.cams is None else [export.cams / f"{name}.npz"]
+    return [mask_path(export.labels, name), *maps]
+
+
+def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, str]) -> Iterator[LabelledImage]:
+    """The images to export, one after the other; DataError where a label and its class maps do not fit."""
+    for name in names:
+        label = mask_path(export.labels, name)
+        size = _label_size(label)
+        maps_file: Path | None = None
+        keys: tuple[int, ...] = ()
+        if export.cams is not None:
+            maps_file = export.cams / f"{name}.npz"
+            soft = read_maps(maps_file)
+            keys = soft.keys
+            if soft.size != size:
+                raise DataError(
+                    f"{maps_file}: class maps of an image of {soft.size[0]} x {soft.size[1]} (H x W), but its label "
+                    f"{label} has {size[0]} x {size[1]}; make both in one run"
+                )
+            if keys and max(keys) >= len(export.format.class_names):
+                raise DataError(
+                    f"{maps_file}: maps of class {max(keys) + 1}, but there are {len(export.format.class_names)} "
+                    "classes; check --dataset or --classes"
+                )
+        yield LabelledImage(name, label, size, suffixes.get(name, ".jpg"), maps_file, keys)
+
+
+def _label_size(label: Path) -> tuple[int, int]:
+    try:
+        with Image.open(label, formats=("PNG",)) as picture:
+            return picture.height, picture.width
+    except DAMAGE_ERRORS as error:
+        raise DataError(f"{label}: expected a label PNG, cannot read it ({error}); make it again") from error

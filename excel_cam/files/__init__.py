@@ -1,0 +1,1 @@
+"""One file on disk, read or written; knows no data set."""

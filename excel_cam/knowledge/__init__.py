@@ -1,0 +1,1 @@
+"""What classes look like, in sentences."""

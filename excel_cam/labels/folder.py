@@ -1,0 +1,92 @@
+"""A folder of finished labels: what its classes are called, and which photographs belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from excel_cam.classes import NAMED_CLASSES
+from excel_cam.errors import DataError, SettingsError
+from excel_cam.files.image_folder import scan_images
+from excel_cam.files.lists import read_class_list
+from excel_cam.labels.overlay import OVERLAY_SUFFIX
+from excel_cam.labels.records import are_without_background, read_run, read_runs
+from excel_cam.settings import Settings
+
+_OVERLAY_END = OVERLAY_SUFFIX.rpartition(".")[0]  # of a name, which has no extension
+
+
+def class_names_of(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...] | None:
+    """Class names in label order: from a class list, a data set's name, or the run record beside the labels.
+
+    None where none of them is there. Raises `DataError` and `OutputError` for damaged files.
+    """
+    if are_without_background(labels):
+        raise DataError(
+            f"{labels} holds labels without a background class, which start at 0; they are not handled here"
+        )
+    if classes is not None:
+        return read_class_list(classes)[0]
+    if dataset is not None:
+        return NAMED_CLASSES[dataset]
+    record = read_run(labels)
+    names = record["identity"].get("known", {}).get("classes") if record else None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def run_identity(labels: Path) -> dict[str, object] | None:
+    """What the labels in a folder were made with, from their run record; None where there is none."""
+    record = read_run(labels)
+    return None if record is None else dict(record["identity"])
+
+
+def settings_of_run(labels: Path) -> Settings:
+    """The settings that the labels in a folder were made with; raises `DataError` where its run record has none."""
+    runs = read_runs(labels)
+    if not runs:
+        raise DataError(f"{labels}: expected a run record (run.json) beside the labels, found none; check --labels")
+    file, record = next(iter(runs.items()))
+    try:
+        recorded = record["identity"]["known"]["settings"].items()
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in recorded}
+        return Settings(**values)
+    except (SettingsError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{labels / file}: expected the settings of a run, cannot use them ({error}); make the labels again, "
+            "or leave --labels out"
+        ) from None
+
+
+def photographs_of(images: Path, labels: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Every photograph under `images` by name; labels and overlays that lie among them are left out.
+
+    names: those of the labels. Raises `DataError` where two photographs share a name or the folder cannot be read.
+    """
+    among = images.resolve() == labels.resolve()
+    scan = scan_images(images, None if among else labels)
+    photographs = {name: path for name, path in scan.images.items() if not name.endswith(_OVERLAY_END)}
+    clashes = dict(scan.clashes)
+    if among:
+        for name in names:
+            label = labels / f"{name}.png"
+            others = [path for path in clashes.pop(name, (photographs.get(name, label),)) if path != label]
+            if others:
+                photographs[name] = others[0]
+            else:
+                photographs.pop(name, None)
+    for name in photographs:
+        if name in clashes:
+            first, second = clashes[name]
+            raise DataError(f"{first} and {second} would share the label '{name}'; rename or move one of them")
+    return photographs
+
+
+def require_photographs(photographs: Mapping[str, Path], names: Sequence[str], images: Path, what: str) -> None:
+    """Raise `DataError` where one of the images named has no photograph. what: what the names are of, in the plural."""
+    missing = [name for name in names if name not in photographs]
+    if missing:
+        raise DataError(
+            f"{images}: no photograph for {len(missing):,} of {len(names):,} {what}, first '{missing[0]}'; "
+            "check --images or narrow with --list"
+        )

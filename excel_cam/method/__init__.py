@@ -1,0 +1,1 @@
+"""The paper, step by step: tensors in, tensors out."""

@@ -1,0 +1,135 @@
+"""Pixel-adaptive refinement (PAR): let maps follow the photograph's colours (METHOD.md step 6.3)."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels
+DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
+OFFSETS = tuple((d * y, d * x) for d in DILATIONS for y, x in DIRECTIONS)  # 48 neighbours (down, right), pixels
+REACH = max(DILATIONS)  # 24 pixels of replicate padding
+ITERATIONS = 20
+SHARPNESS = 0.3  # deviations at which a neighbour's weight has fallen to 1/e, for colour and position alike
+POSITION_WEIGHT = 0.01
+GROWTH = (1 + POSITION_WEIGHT) ** ITERATIONS  # 1.22: what maps of 1 everywhere become, as the weights sum to 1.01
+EPSILON = 1e-8
+STRIP_ROWS = 32  # rows whose affinities are computed at a time
+
+
+@torch.inference_mode()
+def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITERATIONS) -> Tensor:
+    """Average maps over each pixel's 48 neighbours, weighted by likeness of colour, again and again.
+
+    image: (..., 3, H, W) float32, normalised colours. maps: (..., c, H, W) float32, background first.
+    Returns (..., c, H, W) float32. The weights sum to 1.01, so values may pass 1, up to `GROWTH`.
+    """
+    if maps.ndim == 3:
+        return _refine_one(image, maps, iterations)
+    if maps.device.type == "cuda" and _has_kernel(maps.device):
+        return _refine_with_kernel(image, maps, iterations)
+    return torch.stack([_refine_one(*pair, iterations) for pair in zip(image, maps, strict=True)])
+
+
+def _refine_one(image: Tensor, maps: Tensor, iterations: int) -> Tensor:
+    affinities = _affinities(image)
+    for _ in range(iterations):
+        padded = _pad(maps)
+        maps = torch.zeros_like(maps)
+        for affinity, offset in zip(affinities, OFFSETS, strict=True):
+            maps.addcmul_(_shifted(padded, offset), affinity)
+    return maps
+
+
+def guide_image(image: Tensor, network_input: Tensor, source: str) -> Tensor:
+    """The (3, H, W) colours that guide refinement.
+
+    image: (3, H, W) normalised photograph. network_input: (3, S, S). source: `original` for the photograph, `resized`
+    for the network's input scaled back up, which is what the release does.
+    """
+    if source == "original":
+        return image
+    return F.interpolate(network_input[None], size=image.shape[1:], mode="bilinear", align_corners=True)[0]
+
+
+@functools.cache
+def _has_kernel(device: torch.device) -> bool:
+    """Whether the fused kernel can be built for a CUDA device; tried once, and said where it cannot."""
+    if importlib.util.find_spec("triton") is None or torch.cuda.get_device_capability(device) < (7, 0):
+        return False
+    try:
+        _refine_with_kernel(torch.zeros(1, 3, 4, 4, device=device), torch.zeros(1, 2, 4, 4, device=device), 1)
+    except Exception as error:  # Triton compiles on the spot, and raises whatever is missing for that
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"refinement in plain torch, its fused kernel cannot be built: {reason}", stacklevel=2)
+        return False
+    return True
+
+
+def _refine_with_kernel(images: Tensor, maps: Tensor, iterations: int) -> Tensor:
+    from excel_cam.method.par_kernel import Neighbourhood, refine_fused
+
+    neighbourhood = Neighbourhood(*_neighbourhood(images.device), SHARPNESS, EPSILON)
+    return refine_fused(images, maps, neighbourhood, iterations)
+
+
+@functools.cache
+def _neighbourhood(device: torch.device) -> tuple[Tensor, Tensor]:
+    """On a device: offsets (48, 2) int32, down and right, and the neighbours' weights by position, (48,) float32."""
+    offsets = torch.tensor(OFFSETS, dtype=torch.int32)
+    return offsets.to(device), (POSITION_WEIGHT * _position_weights()).to(device)
+
+
+def _affinities(image: Tensor) -> Tensor:
+    """(48, H, W) float32: each neighbour's weight, softmax(colour) + 0.01 · softmax(position)."""
+    padded = _pad(image)
+    height, width = image.shape[1:]
+    position = _neighbourhood(image.device)[1].view(-1, 1, 1)
+    affinities = image.new_empty((len(OFFSETS), height, width))
+    # Strip by strip, so that the differences of all neighbours stay in a CPU's cache: several times faster.
+    rows = STRIP_ROWS if image.device.type == "cpu" else height
+    for top in range(0, height, rows):
+        centre = image[:, top : top + rows]
+        strip = padded[:, top : top + centre.shape[1] + 2 * REACH]
+        colour = torch.softmax(_colour_terms(strip, centre), dim=0)
+        torch.add(colour, position, out=affinities[:, top : top + rows])
+    return affinities
+
+
+def _colour_terms(padded: Tensor, centre: Tensor) -> Tensor:
+    """(48, rows, W): minus the squared difference to each neighbour in units of 0.3 deviations, mean over channels."""
+    count = len(OFFSETS)
+    # Differences to the centre have the neighbours' own deviation, and keep small deviations exact in float32.
+    differences = torch.stack([_shifted(padded, offset) for offset in OFFSETS]) - centre  # (48, 3, rows, W)
+    mean = differences.sum(dim=0) / count
+    variance = torch.zeros_like(mean)
+    for difference in differences:  # torch.std reduces over the first axis several times slower than this
+        excess = difference - mean
+        variance.addcmul_(excess, excess)
+    deviation = (variance / (count - 1)).sqrt()
+    red, green, blue = -1 / (3 * ((deviation + EPSILON) * SHARPNESS) ** 2)
+    squares = differences.square_()
+    return (squares[:, 0] * red).addcmul_(squares[:, 1], green).addcmul_(squares[:, 2], blue)
+
+
+def _position_weights() -> Tensor:
+    """(48,) float32, sum 1: nearer neighbours weigh more; the same at every pixel."""
+    distances = torch.tensor(OFFSETS, dtype=torch.float32).norm(dim=1)
+    return torch.softmax(-((distances / (distances.std() + EPSILON) / SHARPNESS) ** 2), dim=0)
+
+
+def _pad(planes: Tensor) -> Tensor:
+    """(c, H, W) with `REACH` pixels of replicate padding on all sides."""
+    return F.pad(planes[None], (REACH,) * 4, mode="replicate")[0]
+
+
+def _shifted(padded: Tensor, offset: tuple[int, int]) -> Tensor:
+    """A view of padded planes in which each pixel shows its neighbour at `offset` (down, right)."""
+    down, right = offset
+    height, width = padded.shape[-2] - 2 * REACH, padded.shape[-1] - 2 * REACH
+    return padded[..., REACH + down : REACH + down + height, REACH + right : REACH + right + width]

@@ -1,0 +1,1 @@
+"""The frozen CLIP, and what is computed with it once."""

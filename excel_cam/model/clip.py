@@ -1,0 +1,226 @@
+"""The frozen CLIP model: a name and weights → text embeddings and dense image features."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.model import convert_weights_to_lp
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
+
+from excel_cam.errors import ModelError
+from excel_cam.files.atomic import hash_file
+from excel_cam.method.calibration import check_image_tower
+from excel_cam.model.tokenizer import KnownWords
+from excel_cam.model.weights import first_line, fit_weights, locate_pretrained, quiet_logs, read_weights
+from excel_cam.model.words_file import read_words
+from excel_cam.settings import ModelChoice
+from excel_cam.shipped import configuration_file, locate_shipped
+
+TEXT_BATCH = 64
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A frozen two-tower model. The text tower stays on the CPU in float32, so text rows are the same everywhere."""
+
+    name: str
+    fingerprint: str  # SHA-256 of the weights file
+    weights: Path
+    device: torch.device
+    precision: str  # fp32, bf16 or fp16: dtype of the image tower's matrix products
+    visual: VisionTransformer  # `towers.visual`, on `device`
+    towers: Any  # open_clip.CLIP or CustomTextCLIP
+    tokenizer: open_clip.SimpleTokenizer
+
+    @property
+    def patch(self) -> int:
+        """P, the patch side in pixels."""
+        return int(self.visual.patch_size[0])
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens a text may have, its two special tokens included."""
+        return int(self.towers.context_length)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text with its two special tokens."""
+        return len(self.tokenizer.encode(text)) + 2
+
+    @property
+    def known_tokens(self) -> tuple[int, ...] | None:
+        """What the rows of a small token table stand for; None for a model that knows every word."""
+        return self.tokenizer.tokens if isinstance(self.tokenizer, KnownWords) else None
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words that a model with a small vocabulary does not know; none for any other model."""
+        return self.tokenizer.unknown_words(text) if isinstance(self.tokenizer, KnownWords) else []
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts of at most `context_length` tokens: (len(texts), D) float32 on the CPU, not normalised."""
+        tokens = self.tokenizer(list(texts), context_length=self.context_length)
+        return torch.cat([self._encode_tokens(part) for part in tokens.split(TEXT_BATCH)])
+
+    def _encode_tokens(self, tokens: Tensor) -> Tensor:
+        towers = self.towers
+        if not isinstance(towers, open_clip.CLIP) or towers.text_pool_type != "argmax" or towers.attn_mask is None:
+            return towers.encode_text(tokens)
+        # Under a causal mask nothing after the end-of-text token can reach it, so the padding is not worth computing:
+        # this takes a third of the time of encode_text on sentences of usual length.
+        length = int(tokens.argmax(dim=-1).max()) + 1
+        tokens = tokens[:, :length]
+        states = towers.token_embedding(tokens) + towers.positional_embedding[:length]
+        states = towers.ln_final(towers.transformer(states, attn_mask=towers.attn_mask[:length, :length]))
+        pooled = states[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
+        projection = towers.text_projection
+        if projection is None:
+            return pooled
+        return projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
+
+
+def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 - frozen
+    """Load a frozen model, ready for inference.
+
+    choice.name: `excel-cam-demo` (comes with the package), an open_clip model name, or a path to an open_clip model
+    configuration (`.json`); a words file beside that (see `model_words`) is read too.
+    choice.pretrained: tag of weights that open_clip knows, fetched or found in the local Hugging Face cache; not used
+    when choice.weights, a checkpoint file (open_clip, OpenAI's own `.pt`, or safetensors), is given.
+    choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+    Raises `ModelError` when the model cannot work, or its weights cannot be had or do not fit. Random weights are
+    never used.
+    """
+    choice = locate_shipped(choice)
+    target = resolve_device(choice.device)
+    precision = resolve_precision(choice.precision, target)
+    name, config = _model_config(choice.name)
+    path = choice.weights if choice.weights is not None else locate_pretrained(name, config, choice.pretrained)
+    state, is_openai = read_weights(path)
+    if is_openai and not config.get("quick_gelu", False):
+        raise ModelError(
+            f"{path} is OpenAI's own archive, trained with QuickGELU, but model {name} has plain GELU; "
+            f"use --model {name}-quickgelu"
+        )
+    towers, tokenizer = _build(name, config, read_words(choice.name))
+    visual = check_image_tower(towers.visual, name)
+    fit_weights(towers, state, name, path)
+    towers.requires_grad_(False)
+    if target.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions; float32 is to mean float32
+    if target.index is not None:
+        torch.cuda.set_device(target)  # pinned memory belongs to the current device: others are left alone
+    convert_weights_to_lp(visual, DTYPES[precision])
+    return ClipModel(
+        name=name, fingerprint=hash_file(path), weights=path, device=target, precision=precision,
+        visual=visual.to(target), towers=towers, tokenizer=tokenizer,
+    )  # fmt: skip
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:INDEX` to a device that is there; raises `ModelError`.
+
+    `auto` shares a machine's GPUs among the processes that torchrun starts there (LOCAL_RANK).
+    """
+    if device == "auto":
+        return torch.device(_own_gpu(os.environ) if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]*))?", device):
+        raise ModelError(f"device '{device}' is not known; expected auto, cpu, cuda or cuda:INDEX")
+    if device != "cpu":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(device.partition(":")[2] or 0) >= count:
+            raise ModelError(
+                f"device '{device}' is not there: this machine offers {count} CUDA devices; use --device cpu"
+            )
+    return torch.device(device)
+
+
+def _own_gpu(environ: Mapping[str, str]) -> str:
+    """The GPU of this process: where torchrun has started several processes on a machine, each has one in turn."""
+    place = environ.get("LOCAL_RANK", "")
+    return f"cuda:{int(place) % torch.cuda.device_count()}" if re.fullmatch("[0-9]{1,9}", place) else "cuda"
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`auto` to fp32 on a CPU, and on CUDA to bf16 where the device computes in it, else fp16."""
+    if precision == "auto":
+        if device.type == "cpu":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if precision not in DTYPES:
+        raise ModelError(f"precision '{precision}' is not known; expected auto, {', '.join(DTYPES)}")
+    return precision
+
+
+def _model_config(name: str) -> tuple[str, dict[str, Any]]:
+    """A model name or configuration file to the registered name and its configuration; raises `ModelError`."""
+    if (path := configuration_file(name)) is not None:
+        try:
+            config = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ModelError(f"{path}: the model configuration cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{path}: not JSON: {error}") from None
+        if (
+            not isinstance(config, dict)
+            or "embed_dim" not in config
+            or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg"))
+        ):
+            raise ModelError(f"{path}: not an open_clip model configuration (embed_dim, vision_cfg, text_cfg)")
+        open_clip.add_model_config(path)
+        name = path.stem
+    registered = name.replace("/", "-")  # OpenAI writes ViT-B/16
+    # A colon makes open_clip look elsewhere (hf-hub:, local-dir:); only names it has at hand are taken here.
+    config = None if ":" in name else open_clip.get_model_config(registered)
+    if config is None:
+        raise ModelError(
+            f"model '{name}' is not known to open_clip {open_clip.__version__}; use e.g. {ModelChoice.name}"
+        )
+    name, vision, text = registered, config["vision_cfg"], config["text_cfg"]
+    if vision.get("timm_model_name") or isinstance(vision.get("layers"), list):
+        kind = "a timm model" if vision.get("timm_model_name") else "a ResNet, without class token"
+        raise ModelError(
+            f"model {name} cannot be used: its image tower is {kind}; choose a ViT such as {ModelChoice.name}"
+        )
+    if text.get("hf_model_name") or text.get("hf_tokenizer_name"):
+        raise ModelError(
+            f"model {name} cannot be used: its text side is not CLIP's own; choose e.g. {ModelChoice.name}"
+        )
+    return name, config
+
+
+def _build(name: str, config: dict[str, Any], words: dict[str, Any] | None) -> tuple[Any, open_clip.SimpleTokenizer]:
+    """The two towers, their weights still to be filled in, and the tokenizer; raises `ModelError`.
+
+    words: what the words file beside the configuration holds, where there is one.
+    """
+    text = config["text_cfg"]
+    with quiet_logs():  # open_clip warns of random weights
+        try:
+            towers = open_clip.create_model(name, pretrained=None, load_weights=False, pretrained_text=False).eval()
+            tokenizer = open_clip.SimpleTokenizer(**text.get("tokenizer_kwargs", {}))
+        except Exception as error:  # odd values in a configuration lead open_clip into whatever comes
+            raise ModelError(f"model {name} cannot be built: {first_line(error)}") from None
+    if words is not None:
+        return towers, KnownWords(words["tokens"], towers.vocab_size, name)
+    if (entries := text.get("vocab_size", tokenizer.vocab_size)) < tokenizer.vocab_size:
+        raise ModelError(
+            f"model {name} cannot be used: its vocabulary has {entries} entries, CLIP's tokenizer "
+            f"{tokenizer.vocab_size}; choose e.g. {ModelChoice.name}"
+        )
+    return towers, tokenizer
+
+
+def unit_rows(embeddings: Tensor) -> Tensor:
+    """Divide each row of (n, D) by its L2 norm."""
+    return F.normalize(embeddings, dim=-1)

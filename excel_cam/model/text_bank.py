@@ -1,0 +1,174 @@
+"""Text Semantic Enrichment: a knowledge base and a text tower → text rows (paper section 3.2, METHOD.md step 1).
+
+The text tower's work is done once per knowledge base, weights and settings, and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open_clip
+from numpy.typing import NDArray
+
+from excel_cam.errors import KnowledgeError, OutputError
+from excel_cam.files.atomic import cache_folder, hash_json, write_atomically
+from excel_cam.knowledge.base import KnowledgeBase
+from excel_cam.method.clustering import cluster_centres
+from excel_cam.model.clip import ClipModel
+from excel_cam.model.text_rows import prompt_rows, sentence_rows, sentence_slices
+from excel_cam.settings import Settings
+
+FORMAT = 1  # raised when the meaning of a cached file changes
+CLUSTERS = {("voc", 20): 112, ("coco", 80): 224}  # B of the paper's two data sets, by name and number of classes
+SENTENCES_PER_CLUSTER = 0.28  # B = clamp(round(0.28 · sentences), 1, 224) for any other class list
+MAX_CLUSTERS = 224
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """The text side, ready to be compared with patches; all arrays float32.
+
+    names: T names, foreground classes in label order, then background words.
+    plain: (T, D) unit rows of the prompts. bank: (D, B) attributes, not normalised: cluster centres, or with
+    attributes `sentences` all the sentences' own unit rows; B is 0 without sentences.
+    text: (T, D) unit rows, the foreground enriched. foreground: K. has_background: whether label 0 is background.
+    path: the cached file. was_cached: whether it was there already, so that no text was encoded.
+    """
+
+    names: tuple[str, ...]
+    plain: Array
+    bank: Array
+    text: Array
+    foreground: int
+    path: Path
+    was_cached: bool
+    has_background: bool = True
+
+
+def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> TextBank:
+    """The text rows of a knowledge base, from the cache or computed and cached.
+
+    Raises `KnowledgeError` naming class and entry when a text is too long or the sentences are too few for B, and
+    `OutputError` when the cache cannot be written.
+    """
+    # The pooling of several templates and the clustering are fixed; everything else that decides the rows is here.
+    # A configuration file may change under its name, and its number of heads shows in no weight's shape.
+    key = hash_json(
+        {"format": FORMAT, "knowledge": knowledge.content(), "model": model.name,
+         "configuration": open_clip.get_model_config(model.name), "weights": model.fingerprint,
+         "tokens": model.known_tokens, "settings": settings.group("text")}
+    )  # fmt: skip
+    # Safe as a file name, whatever the knowledge base calls itself.
+    label = re.sub(r"[^A-Za-z0-9-]", "_", knowledge.dataset)[:40]
+    path = cache_folder() / "text" / f"{label}-{key[:32]}.npz"
+    names = (*(entry.name for entry in knowledge.classes), *knowledge.background)
+    arrays = _read_cached(path, names)
+    was_cached = arrays is not None
+    if arrays is None:
+        arrays = _compute(knowledge, model, settings)
+        try:
+            write_atomically(path, bank_bytes(names, **arrays))
+        except OutputError as error:
+            raise OutputError(f"{error}; set EXCEL_CAM_CACHE to a folder that can be") from None
+    return TextBank(
+        names, **arrays, foreground=len(knowledge.classes), path=path, was_cached=was_cached,
+        has_background=knowledge.has_background,
+    )  # fmt: skip
+
+
+def bank_bytes(names: Sequence[str], plain: Array, bank: Array, text: Array) -> bytes:
+    """The `.npz` file of a text bank: `names` (T), `plain` (T, D), `bank` (D, B), `text` (T, D)."""
+    stream = io.BytesIO()
+    np.savez(stream, names=np.array(names, dtype=np.str_), plain=plain, bank=bank, text=text)
+    return stream.getvalue()
+
+
+def _read_cached(path: Path, names: Sequence[str]) -> dict[str, Array] | None:
+    """The cached arrays, or None when there are none to be trusted."""
+    try:
+        content = io.BytesIO(path.read_bytes())
+        # numpy reads no further than an array's header says, so a damaged one could escape the archive's checksums.
+        if zipfile.ZipFile(content).testzip() is not None:
+            return None
+        content.seek(0)
+        with np.load(content, allow_pickle=False) as stored:
+            if tuple(stored["names"].tolist()) != tuple(names):
+                return None
+            return {key: stored[key] for key in ("plain", "bank", "text")}
+    except Exception:  # absent or damaged, in any of the ways an archive can be: computed again and replaced
+        return None
+
+
+def _compute(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> dict[str, Array]:
+    plain = prompt_rows(knowledge, model)
+    text = plain.copy()
+    foreground = len(knowledge.classes)
+    bank = np.zeros((plain.shape[1], 0))
+    if settings.attributes == "clustered" and knowledge.sentence_count:
+        count = cluster_count(knowledge, settings.clusters)
+        bank = _cluster(sentence_rows(knowledge, model), count, knowledge).T
+        text[:foreground] = enrich_rows(plain[:foreground], bank, settings.keep, settings.strength)
+    elif settings.attributes == "sentences" and knowledge.sentence_count:
+        bank = sentence_rows(knowledge, model).T
+        # The paper's comparison: each class hunts among its own explicit sentences only, by the same rule.
+        for index, own in enumerate(sentence_slices(knowledge)):
+            if own.stop > own.start:
+                row = plain[index : index + 1]
+                text[index] = enrich_rows(row, bank[:, own], settings.keep, settings.strength)[0]
+    return {key: value.astype(np.float32) for key, value in (("plain", plain), ("bank", bank), ("text", text))}
+
+
+def cluster_count(knowledge: KnowledgeBase, chosen: int | None) -> int:
+    """B: as chosen, else the paper's for its data sets, else from the number of sentences. Raises `KnowledgeError`."""
+    sentences = knowledge.sentence_count
+    by_size = min(max(round(SENTENCES_PER_CLUSTER * sentences), 1), MAX_CLUSTERS)
+    count = chosen or CLUSTERS.get((knowledge.dataset, len(knowledge.classes)), by_size)
+    if count > sentences:
+        raise KnowledgeError(
+            f"the knowledge base '{knowledge.dataset}' has {sentences} sentences, too few for {count} attributes; "
+            "add sentences or lower --clusters"
+        )
+    return count
+
+
+def _cluster(sentences: NDArray[np.float64], count: int, knowledge: KnowledgeBase) -> NDArray[np.float64]:
+    try:
+        return cluster_centres(sentences, count)
+    except ValueError as error:
+        raise KnowledgeError(
+            f"the knowledge base '{knowledge.dataset}' cannot be clustered: {error}; "
+            "make its sentences differ more or lower --clusters"
+        ) from None
+
+
+def enrich_rows(
+    rows: NDArray[np.float64], bank: NDArray[np.float64], keep: float, strength: float
+) -> NDArray[np.float64]:
+    """Attribute hunting: add to each row the attributes it resembles most (METHOD.md step 1.5).
+
+    rows: (K, D) unit rows. bank: (D, B). keep: share of the attributes a row may draw on. strength: λ.
+    Returns (K, D) unit rows.
+    """
+    enriched = rows + strength * attribute_shares(rows, bank, keep) @ bank.T
+    return enriched / np.linalg.norm(enriched, axis=1, keepdims=True)
+
+
+def attribute_shares(rows: NDArray[np.float64], bank: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
+    """(K, B): how much of each attribute a row draws on; 0 for those dropped, each row's sum is 1."""
+    similarities = rows @ bank
+    dropped = min(math.floor((1 - keep) * bank.shape[1]), bank.shape[1] - 1)  # a tiny share still keeps one
+    for row in similarities:
+        row[np.argsort(row, kind="stable")[:dropped]] = -np.inf
+    # Softmax without a temperature, as in the release: the similarities of unit rows leave it nearly flat.
+    shares = np.exp(similarities - similarities.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,169 @@
+"""Weights files: find or fetch them, read them without running code, and fit them to a model exactly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import huggingface_hub.constants
+import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.model import convert_to_custom_text_state_dict
+from safetensors.torch import load_file
+from torch import Tensor
+
+from excel_cam.errors import ModelError
+from excel_cam.model.torchscript import is_torchscript, read_torchscript
+
+# Numbers that OpenAI's archives keep among the tensors.
+_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+
+
+def locate_pretrained(name: str, config: dict[str, Any], tag: str) -> Path:
+    """The local file of the weights open_clip knows as `tag`, fetched through the Hugging Face cache if need be.
+
+    Raises `ModelError` when the tag is unknown, belongs to another activation, or the file cannot be had.
+    """
+    record = get_pretrained_cfg(name, tag)
+    if not record:
+        tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
+        raise ModelError(
+            f"model {name} has no weights '{tag}' (known: {tags}); choose one, or pass a file with --weights"
+        )
+    if bool(record.get("quick_gelu")) != bool(config.get("quick_gelu")):
+        right = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
+        raise ModelError(
+            f"weights '{tag}' were trained with another activation than model {name} has; use --model {right}"
+        )
+    if cached := _cached(record):
+        return cached
+    try:
+        _look_up_hub(record)
+        with quiet_logs():
+            path = download_pretrained(record)
+    except Exception as error:  # the hub client raises whatever its transport does
+        raise ModelError(_cannot_fetch(name, tag, record, error)) from None
+    if not path:
+        raise ModelError(f"weights '{tag}' of {name} have no address in open_clip; pass a file with --weights")
+    return Path(path)
+
+
+def _cached(record: dict[str, Any]) -> Path | None:
+    """The weights in the local Hugging Face cache, found without any network, by the names open_clip asks for."""
+    repository, _, file = record.get("hf_hub", "").rpartition("/")
+    names = [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    if file:
+        stem, suffix = os.path.splitext(file)
+        names = [f"{stem}.safetensors", file] if suffix in (".bin", ".pth") else [file]
+    found = (try_to_load_from_cache(repository, name) for name in names) if repository else ()
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def _look_up_hub(record: dict[str, Any]) -> None:
+    """Raise `OSError` where the hub's address cannot even be looked up: its client would try for most of a minute."""
+    host = urlsplit(huggingface_hub.constants.ENDPOINT).hostname
+    if record.get("hf_hub") and host and not getproxies() and not huggingface_hub.constants.HF_HUB_OFFLINE:
+        socket.getaddrinfo(host, None)
+
+
+def _cannot_fetch(name: str, tag: str, record: dict[str, Any], error: Exception) -> str:
+    repository, _, file = record.get("hf_hub", "").rpartition("/")
+    file = file or "open_clip_model.safetensors (or open_clip_pytorch_model.bin)"  # what open_clip asks for, in order
+    wanted = f"{file} of huggingface.co/{repository}"
+    if not repository:
+        wanted = record.get("url", "its file")
+    cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
+    return (
+        f"weights '{tag}' of {name} are neither in the cache ({cache}) nor could they be fetched "
+        f"({type(error).__name__}); get {wanted} and pass it with --weights FILE"
+    )
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """Read a state dict without running any code of the file.
+
+    Returns the tensors by name, and whether the file is OpenAI's own TorchScript archive.
+    Raises `ModelError` when the file is missing, damaged or something else.
+    """
+    try:
+        is_archive = is_torchscript(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice to programmers
+            if path.suffix == ".safetensors":
+                content: Any = load_file(path, device="cpu")
+            elif is_archive:
+                content = read_torchscript(path)  # torch.jit.load would run code of the archive
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such weights file") from None
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"{path}: not a weights file, or one that would run code when read; save its state dict alone"
+        ) from None
+    except Exception as error:  # a damaged file leads the readers into whatever comes
+        raise ModelError(f"{path}: the weights cannot be read ({first_line(error)})") from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not content:
+        raise ModelError(f"{path}: holds no state dict (tensors by name)")
+    state = {str(key).removeprefix("module."): value for key, value in content.items()}
+    state = {key: value for key, value in state.items() if key not in _OPENAI_EXTRAS}
+    if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ModelError(f"{path}: holds no plain state dict: {odd[0]!r} is not a tensor")
+    return state, is_archive
+
+
+def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
+    """Copy `state` into `model`, all of it and nothing missing.
+
+    Raises `ModelError` naming the first tensor that is missing, of another kind or shape, not finite, or too many.
+    """
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        # A plain CLIP checkpoint for a model with a text module of its own.
+        state = convert_to_custom_text_state_dict(state)
+    expected = model.state_dict()
+    refusal = f"{path}: the weights do not fit model {name}:"
+    for key, tensor in expected.items():
+        if key not in state:
+            raise ModelError(f"{refusal} tensor '{key}' is missing")
+        came = state[key]
+        if not came.is_floating_point() or came.layout != torch.strided or came.is_meta:
+            kind = f"{came.dtype}, {came.layout}, {came.device}"
+            raise ModelError(f"{refusal} tensor '{key}' is not one of plain real numbers ({kind})")
+        if key == "logit_scale" and came.numel() == tensor.numel():
+            state = {**state, key: came.reshape(tensor.shape)}  # a scalar in some files, one element in others
+        elif came.shape != tensor.shape:
+            raise ModelError(f"{refusal} tensor '{key}' has shape {tuple(came.shape)}, expected {tuple(tensor.shape)}")
+        if not bool(torch.isfinite(came).all()):
+            raise ModelError(f"{refusal} tensor '{key}' has values that are not finite")
+    if extra := [key for key in state if key not in expected]:
+        raise ModelError(f"{refusal} the file has tensor {extra[0]!r}, which the model lacks")
+    model.load_state_dict(state)
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Hold back the log lines of libraries: what went wrong is said once, by the error that is raised."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,52 @@
+"""Model configurations with a vocabulary and settings of their own: the words file beside an open_clip configuration.
+
+Beside `NAME.json` a file `NAME.words.json` may lie, with two keys:
+`tokens`, the ids of CLIP's tokenizer that the rows of the token table stand for, in order, -1 for the row <unknown>
+(the start and end tokens come last), and `settings`, the settings that the model was made for.
+A model with such a file has a small token table: words outside it are read as <unknown>.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from excel_cam.errors import ModelError, SettingsError
+from excel_cam.settings import Settings
+from excel_cam.shipped import configuration_file
+
+WORDS_SUFFIX = ".words.json"
+
+
+def read_words(name: str) -> dict[str, Any] | None:
+    """The words file of a model, or None where it has none. Raises `ModelError` when it is not as described above."""
+    configuration = configuration_file(name)
+    if configuration is None:
+        return None
+    path = configuration.with_suffix(WORDS_SUFFIX)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: the model's words cannot be read: {error}") from None
+    if not isinstance(content, dict) or content.keys() != {"tokens", "settings"}:
+        raise ModelError(f"{path}: expected an object with the keys tokens and settings")
+    tokens, settings = content["tokens"], content["settings"]
+    if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
+        raise ModelError(f"{path}: tokens must be a list of whole numbers")
+    known = {entry.name for entry in dataclasses.fields(Settings)}
+    if not isinstance(settings, dict) or not settings.keys() <= known:
+        raise ModelError(f"{path}: settings must be an object with keys out of {', '.join(sorted(known))}")
+    try:
+        Settings(**settings)
+    except (SettingsError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: settings: {error}") from None
+    return content
+
+
+def recorded_settings(name: str) -> dict[str, Any]:
+    """The settings recorded with a model, such as its input size; empty for models that record none."""
+    words = read_words(name)
+    return dict(words["settings"]) if words else {}

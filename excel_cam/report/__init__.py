@@ -1,0 +1,1 @@
+"""Finished labels to look at: a page, a strip."""

@@ -1,0 +1,121 @@
+"""How doubtful and how right each label is, and what all of them hold together: one image at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from excel_cam.classes import IGNORE
+from excel_cam.evaluation.evaluate import Evaluation, confusion_matrix
+from excel_cam.labels.class_maps import SoftMaps
+from excel_cam.report.source import Masks, ViewSource, read_masks
+
+CLOSE = 0.1  # two scores less than this apart are close; scores are within 0..1
+GRID_SIDE = 320  # pixels; labels are looked at in about this size, so that large photographs seem no surer than small
+MAP_EPSILON = 1e-7  # as the pipeline stretches maps
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One image: doubt in 0..1, and mean IoU in 0..1 over the classes in its label or truth, NaN without a truth."""
+
+    name: str
+    doubt: float
+    iou: float
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """All images of a source, in its order, and what they hold together.
+
+    pixels, images: (256,) int64, pixels and labels with that value. evaluation: over the images that have a truth, as
+    `excel-cam evaluate` counts (255 as background); None where none has. maps_used: what doubt was taken from.
+    """
+
+    measures: tuple[Measure, ...]
+    pixels: NDArray[np.int64]
+    images: NDArray[np.int64]
+    evaluation: Evaluation | None
+    maps_used: bool
+
+
+def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None) -> Measurements:
+    """Measure every image of the source; nothing but a few numbers is kept of each. Raises `DataError`."""
+    count = len(source.class_names)
+    all_names = ("background", *source.class_names)
+    confusion = np.zeros((count + 1, count + 1), np.int64)
+    pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    judged = ignored = 0
+    measures = []
+    for name in source.names:
+        masks = read_masks(source, name)
+        in_label = np.bincount(masks.label.ravel(), minlength=256)
+        pixels += in_label
+        images += in_label > 0
+        iou = math.nan
+        if masks.truth is not None:
+            own = evaluate_one(masks, all_names)
+            confusion += own.confusion
+            judged, ignored = judged + own.pixels, ignored + own.ignored_pixels
+            iou = own.mean_iou
+        measures.append(Measure(name, doubt_of(masks, source.background_power), iou))
+        on_image()
+    evaluation = None
+    if source.truth_names:
+        evaluation = Evaluation(confusion, all_names, len(source.truth_names), judged, ignored, "background")
+    return Measurements(tuple(measures), pixels, images, evaluation, source.cams is not None)
+
+
+def evaluate_one(masks: Masks, all_names: tuple[str, ...]) -> Evaluation:
+    """The evaluation of one image that has a truth. all_names: background first."""
+    assert masks.truth is not None
+    confusion = confusion_matrix(masks.label, masks.truth, len(all_names) - 1, "background")
+    judged = masks.truth != IGNORE
+    ignored = int(np.count_nonzero(judged & (masks.label == IGNORE)))
+    return Evaluation(confusion, all_names, 1, int(np.count_nonzero(judged)), ignored, "background")
+
+
+def doubt_of(masks: Masks, background_power: float) -> float:
+    """The doubt of one label: from its class maps where there are any, else from the label alone."""
+    if masks.maps is not None:
+        return doubt_of_maps(masks.maps, background_power)
+    return doubt_of_label(masks.label)
+
+
+def doubt_of_maps(soft: SoftMaps, background_power: float) -> float:
+    """The share, 0..1, of cells of the maps' own grid whose two best scores are less than `CLOSE` apart.
+
+    Scores are those of METHOD.md step 6: each map stretched to 0..1, background (1 - greatest map) ^ power beside them.
+    """
+    if not soft.keys:
+        return 0.0
+    maps = stretched(soft)
+    background = (1 - maps.max(axis=0, keepdims=True)) ** background_power
+    best = np.sort(np.concatenate([background, maps]), axis=0)[-2:]
+    return float(np.mean(best[1] - best[0] < CLOSE))
+
+
+def stretched(soft: SoftMaps) -> NDArray[np.float64]:
+    """(c, h, w) float64: each map stretched from its least value to its greatest, 0..1."""
+    maps = soft.maps - soft.maps.min(axis=(1, 2), keepdims=True)
+    return np.asarray(maps / (MAP_EPSILON + maps.max(axis=(1, 2), keepdims=True)))
+
+
+def doubt_of_label(label: NDArray[np.uint8]) -> float:
+    """The share, 0..1, of pixels that are 255 or touch, at an edge, a pixel of another value: ragged labels score high.
+
+    Looked at with its longer side reduced to at most `GRID_SIDE` pixels.
+    """
+    step = math.ceil(max(label.shape) / GRID_SIDE)
+    small = label[::step, ::step]
+    doubtful = small == IGNORE
+    across, down = small[:, 1:] != small[:, :-1], small[1:] != small[:-1]
+    doubtful[:, 1:] |= across
+    doubtful[:, :-1] |= across
+    doubtful[1:] |= down
+    doubtful[:-1] |= down
+    return float(doubtful.mean())

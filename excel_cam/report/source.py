@@ -1,0 +1,147 @@
+"""What a report is made from: labels, and the photographs, truth and class maps that belong to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from excel_cam.errors import DataError, UsageError
+from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.labels.class_maps import SoftMaps, read_maps
+from excel_cam.labels.folder import class_names_of, photographs_of, require_photographs, run_identity
+from excel_cam.settings import Settings
+
+
+@dataclass(frozen=True)
+class ViewSource:
+    """Labels and what belongs to them.
+
+    class_names: the K foreground classes in label order. names: of the labels, in the order they were given, else
+    sorted. photographs: by name, one for each. truth_names: those of `names` that have a truth. background_power:
+    gamma of the labels' background score, which decides how close two scores are.
+    """
+
+    labels: Path
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    photographs: Mapping[str, Path]
+    cams: Path | None = None
+    truth: Path | None = None
+    truth_names: frozenset[str] = frozenset()
+    background_power: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """One image's label, truth and class maps, as its files hold them.
+
+    label, truth: (H, W) uint8 in 0..K or 255; truth None: there is none. maps: None where no class maps were given.
+    """
+
+    label: NDArray[np.uint8]
+    truth: NDArray[np.uint8] | None
+    maps: SoftMaps | None
+
+
+def named_classes(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...]:
+    """Class names in label order, as `class_names_of` finds them; raises `UsageError` where there are none or two."""
+    if dataset is not None and classes is not None:
+        raise UsageError("give the class names with either --dataset or --classes")
+    names = class_names_of(labels, dataset, classes)
+    if names is None:
+        raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
+    return names
+
+
+def open_view(
+    labels: Path, images: Path, class_names: Sequence[str], cams: Path | None, truth: Path | None,
+    names: Sequence[str] | None,
+) -> ViewSource:  # fmt: skip
+    """Find every file a report needs, before any is read. names: what to show; None means every label.
+
+    Raises `DataError` where there are no labels, or a named label, a photograph or a file of class maps is missing,
+    or no label at all has a truth.
+    """
+    chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
+    if not chosen:
+        raise DataError(f"{labels}: no label PNGs in this folder; make them with `excel-cam generate`")
+    _require_files([mask_path(labels, name) for name in chosen], "label", "make it with `excel-cam generate`")
+    if cams is not None:
+        paths = [cams / f"{name}.npz" for name in chosen]
+        _require_files(paths, "class maps", "run `excel-cam generate` again with --save-cams")
+    photographs = photographs_of(images, labels, chosen)
+    require_photographs(photographs, chosen, images, "labels")
+    with_truth: frozenset[str] = frozenset()
+    if truth is not None:
+        with_truth = frozenset(name for name in chosen if os.path.isfile(mask_path(truth, name)))
+        if not with_truth:
+            raise DataError(f"{truth}: expected truth masks named like the labels, found none of {len(chosen):,}")
+    return ViewSource(
+        labels, tuple(class_names), tuple(chosen), {name: photographs[name] for name in chosen}, cams, truth,
+        with_truth, _background_power(labels),
+    )  # fmt: skip
+
+
+def _require_files(paths: Sequence[Path], what: str, remedy: str) -> None:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        count = f"{len(missing):,} of {len(paths):,} missing"
+        raise DataError(f"{missing[0]}: no such {what} ({count}); {remedy}, or narrow with --list")
+
+
+def _background_power(labels: Path) -> float:
+    """The gamma recorded beside the labels, else the default."""
+    identity = run_identity(labels) or {}
+    known = identity.get("known")
+    settings = known.get("settings") if isinstance(known, dict) else None
+    power = settings.get("background_power") if isinstance(settings, dict) else None
+    return float(power) if isinstance(power, int | float) and power > 0 else Settings.background_power
+
+
+def read_masks(source: ViewSource, name: str) -> Masks:
+    """Read what belongs to one label, except its photograph; raises `DataError` where files are damaged or do not fit.
+
+    Truth is read as `evaluate` reads it: of the label's size, its values in the class list.
+    """
+    count = len(source.class_names)
+    path = mask_path(source.labels, name)
+    label = read_mask(path, count).astype(np.uint8)
+    truth = None
+    if source.truth is not None and name in source.truth_names:
+        truth_path = mask_path(source.truth, name)
+        truth = read_mask(truth_path, count).astype(np.uint8)
+        if truth.shape != label.shape:
+            raise DataError(
+                f"{path}: label is {size_text(label.shape)} (H x W) but its truth {truth_path} is "
+                f"{size_text(truth.shape)}; both must have the size of the photograph"
+            )
+    return Masks(label, truth, None if source.cams is None else _read_maps(source, name, label))
+
+
+def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> SoftMaps:
+    assert source.cams is not None
+    path = source.cams / f"{name}.npz"
+    soft = read_maps(path)
+    if soft.size != label.shape:
+        raise DataError(
+            f"{path}: class maps of an image of {size_text(soft.size)} (H x W), but its label is "
+            f"{size_text(label.shape)}; make both in one run"
+        )
+    if any(not 0 <= key < len(source.class_names) for key in soft.keys):
+        raise DataError(
+            f"{path}: maps of class {max(soft.keys) + 1}, but there are {len(source.class_names)} classes; check "
+            "--dataset or --classes"
+        )
+    if soft.keys and (0 in soft.maps.shape or not np.isfinite(soft.maps).all()):
+        raise DataError(f"{path}: class maps without a value, or with one that is no number; make them again")
+    return soft
+
+
+def size_text(size: Sequence[int]) -> str:
+    """An (H, W) as messages show it."""
+    return f"{size[0]} x {size[1]}"

@@ -1,0 +1,57 @@
+"""How many photographs go through the model at a time: `--batch-size auto`."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from excel_cam.run.labeller import Labeller
+
+CPU_BATCH = 8  # a CPU computes one by one whatever the batch; this many photographs are held and written together
+LARGEST_BATCH = 64  # 64 images of 401 tokens fill any GPU; more would only cost memory and start-up
+TRIALS = (1, 3)  # batch sizes whose memory is measured
+FREE_SHARE = 0.5  # of the device's free memory for the forward pass; refinement and the next batch take from the rest
+
+
+def automatic_batch_size(labeller: Labeller) -> int:
+    """The batch size for a labeller's device: fixed on a CPU, by free memory on CUDA, 1 to 64 in powers of two.
+
+    On CUDA two forward passes show how much memory one more image takes. A device that cannot hold three images at a
+    time gets 1. That this leaves too little for very large photographs is caught while the run goes on: the batch
+    is then halved.
+    """
+    device = labeller.model.device
+    if device.type != "cuda":
+        return CPU_BATCH
+    try:
+        few, more = (_peak_bytes(labeller, count) for count in TRIALS)
+    except torch.OutOfMemoryError:
+        return 1
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
+    free, _total = torch.cuda.mem_get_info(device)
+    return largest_batch(free, few, more)
+
+
+def largest_batch(free: int, few: int, more: int) -> int:
+    """The largest power of two, `LARGEST_BATCH` at most, whose forward pass takes no more than its share of `free`.
+
+    few, more: bytes that the passes of `TRIALS` images took; what grows between them grows with every image.
+    """
+    each = max(1, (more - few) // (TRIALS[1] - TRIALS[0]))
+    fixed = max(0, few - each * TRIALS[0])
+    fitting = max(1, int(free * FREE_SHARE - fixed) // each)
+    return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1))
+
+
+def _peak_bytes(labeller: Labeller, count: int) -> int:
+    """Device memory that the forward pass of `count` images, all views of them, takes on top of the model."""
+    device = labeller.model.device
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    labeller.rehearse(count)
+    return torch.cuda.max_memory_allocated(device) - before

@@ -1,0 +1,253 @@
+"""The one place that joins the steps: photographs and their tags → label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from excel_cam.classes import IGNORE
+from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.method.calibration import DenseFeatures, encode_images, grid_side
+from excel_cam.method.cam import class_activation_maps
+from excel_cam.method.crf import dense_crf
+from excel_cam.method.images import normalise, resize_to_input
+from excel_cam.method.label_map import (
+    agreed_label_map,
+    enlarged_strips,
+    label_map,
+    stack_background,
+    stack_constant_backgrounds,
+    upsample_maps,
+    with_each_background,
+)
+from excel_cam.method.par import GROWTH, guide_image, pixel_adaptive_refinement
+from excel_cam.method.views import View, average_over_views, chosen_views
+from excel_cam.model.clip import ClipModel
+from excel_cam.model.text_bank import TextBank
+from excel_cam.run.transfer import HostCopy, to_device
+from excel_cam.settings import Settings, check_background, check_crf_backend
+
+# A spread map's least and greatest value can differ by a thousandth, which step 6.1 stretches to 0..1, rounding errors
+# included. On the patch grid double precision costs next to nothing and keeps those errors out of the labels.
+GRID_DTYPE = torch.float64
+
+# Photographs of one size are refined together, as many as have so many pixels: 48 float32 affinities each, 1.5 GiB.
+REFINED_PIXELS = 2**23
+
+Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
+Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index without a background class), 255 ignored
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A label, and the class maps it comes from; both may still be under way from the device until asked for."""
+
+    fetch_label: Callable[[], Label]
+    fetch_maps: Callable[[], NDArray[np.float64]]
+
+    @property
+    def label(self) -> Label:
+        """(H, W) uint8."""
+        return self.fetch_label()
+
+    @property
+    def maps(self) -> NDArray[np.float64]:
+        """(c, h, w) on the patch grid, one per tag in order, as step 5 leaves them (step 4 without affinity)."""
+        return self.fetch_maps()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A photograph with its tags, and the (H, W) its label is to have."""
+
+    photograph: Photograph
+    tags: Sequence[int]
+    size: tuple[int, int]
+
+
+class Labeller:
+    """A model, its text rows and settings, ready to label batches of photographs."""
+
+    def __init__(self, model: ClipModel, bank: TextBank, settings: Settings) -> None:
+        check_background(bank.has_background, settings)
+        check_crf_backend(settings.crf_backend)
+        self.model = model
+        self.has_background = bank.has_background
+        self.settings = settings
+        self.side = grid_side(settings.size, model.patch)
+        self.size = self.side * model.patch
+        self.batch_limit: int | None = None  # photographs the device's memory has been found to hold
+        self._views = chosen_views(settings, model.patch)
+        self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
+
+    def label(self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Label]:
+        """Label photographs of any sizes, each with the 0-based classes present in it.
+
+        Returns one (H, W) uint8 label per photograph, at its size; all background where there are no tags, all
+        `IGNORE` (255) where there is no background class either.
+        On the CPU in float32 the result does not depend on how photographs are grouped into calls.
+        """
+        sizes = [photograph.shape[:2] for photograph in photographs]
+        return [labelled.label for labelled in self.label_with_maps(photographs, tags, sizes)]
+
+    def label_with_maps(
+        self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Labelled]:
+        """As `label`, with the class maps behind each label. `sizes` are the labels' own, (H, W).
+
+        A label larger than its photograph, which was then reduced, comes from enlarged scores.
+        """
+        results = [self._untagged(size) for size in sizes]
+        tagged = [index for index, present in enumerate(tags) if len(present)]
+        while tagged:
+            group = tagged[: min(self._forward_size(len(tagged)), self.batch_limit or len(tagged))]
+            try:
+                labelled = self._label_batch([_Job(photographs[i], tags[i], sizes[i]) for i in group])
+            except torch.OutOfMemoryError:
+                if len(group) == 1:
+                    raise
+                self.batch_limit = len(group) // 2  # and so it stays: what did not fit will not fit next time
+                continue
+            for index, result in zip(group, labelled, strict=True):
+                results[index] = result
+            tagged = tagged[len(group) :]
+        return results
+
+    def _untagged(self, size: tuple[int, int]) -> Labelled:
+        value = 0 if self.has_background else IGNORE
+        return Labelled(lambda: np.full(size, value, np.uint8), lambda: np.zeros((0, self.side, self.side)))
+
+    def _forward_size(self, count: int) -> int:
+        # One photograph fills a CPU's caches, and matrix products of another height may round differently: going one
+        # by one costs no time and makes every batch size give the same bytes.
+        return 1 if self.model.device.type == "cpu" else count
+
+    @torch.inference_mode()
+    def _label_batch(self, jobs: Sequence[_Job]) -> list[Labelled]:
+        """Label photographs in one forward pass. On CUDA this returns before the device has done all of it."""
+        device = self.model.device
+        uploaded = [to_device(job.photograph, torch.uint8, device) for job in jobs]
+        normalised = [normalise(pixels, self.settings.normalisation) for pixels in uploaded]
+        inputs = torch.stack([resize_to_input(image, self.size) for image in normalised])
+        maps, attention = self._class_maps(normalised, inputs)
+        return self._label_maps(jobs, maps, attention, normalised, inputs)
+
+    def _label_maps(
+        self, jobs: Sequence[_Job], maps: Tensor, attention: Tensor, normalised: Sequence[Tensor], inputs: Tensor
+    ) -> list[Labelled]:
+        """From the maps of step 4, (n, T, h, w), and A to labels: images together as far as their sizes agree."""
+        tags = to_device(_evened([job.tags for job in jobs]), torch.int64, maps.device)
+        refined = maps[torch.arange(len(jobs), device=maps.device)[:, None], tags]
+        if self.settings.affinity:
+            transitions = transition_matrix(attention.to(GRID_DTYPE))
+            refined = refine_maps(refined, transitions, self.settings.box_threshold)
+        results: dict[int, Labelled] = {}
+        for bucket in _alike(jobs):
+            source = self.settings.par_image
+            guides = torch.stack([guide_image(normalised[i], inputs[i], source) for i in bucket])
+            chosen = to_device(bucket, torch.int64, maps.device)
+            most = max(len(jobs[i].tags) for i in bucket)
+            parts = refined[chosen, :most], tags[chosen, :most]
+            labels = HostCopy(self._to_labels(*parts, guides, [jobs[i] for i in bucket]))
+            for place, i in enumerate(bucket):
+                results[i] = _labelled(labels, place, refined[i, : len(jobs[i].tags)])
+        return [results[i] for i in range(len(jobs))]
+
+    def _class_maps(self, normalised: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of step 4, (n, T, h, w), averaged over the views, and the base view's attention A."""
+        base = self.encode(inputs)
+
+        def map_view(view: View) -> Tensor:
+            if view == View(self.side, mirrored=False):
+                return self._maps_on_grid(base, self.side)
+            size = view.side * self.model.patch
+            pixels = inputs if size == self.size else torch.stack([resize_to_input(i, size) for i in normalised])
+            return self._maps_on_grid(self.encode(pixels.flip(-1) if view.mirrored else pixels), view.side)
+
+        return average_over_views(self._views, map_view, self.side), base.attention
+
+    def _maps_on_grid(self, features: DenseFeatures, side: int) -> Tensor:
+        maps = class_activation_maps(features.tokens.to(GRID_DTYPE), self._text, self.settings.feature_norm)
+        return maps.transpose(1, 2).unflatten(2, (side, side))  # (n, T, h, w)
+
+    def encode(self, inputs: Tensor) -> DenseFeatures:
+        """The calibrated forward pass of (n, 3, S, S) float32 network inputs."""
+        return encode_images(
+            self.model.visual, inputs, self.settings.attention, self.settings.calibrated_blocks, relation=None
+        )
+
+    @torch.inference_mode()
+    def rehearse(self, count: int) -> None:
+        """Compute the maps of `count` blank images at once, all views of them, to learn what that takes."""
+        inputs = torch.zeros(count, 3, self.size, self.size, device=self.model.device)
+        self._class_maps(list(inputs), inputs)
+
+    def _to_labels(self, maps: Tensor, tags: Tensor, guides: Tensor, jobs: Sequence[_Job]) -> Tensor:
+        """Labels of photographs of one size, which are to have one size.
+
+        maps: (m, c, h, w) on the patch grid, of the classes `tags`, (m, c). guides: (m, 3, H', W').
+        Returns (m, H, W) uint8, where (H, W) is the labels' size.
+        """
+        maps = upsample_maps(maps, *guides.shape[2:])
+        thresholds = self.settings.ignore_thresholds
+        if not self.has_background:
+            scores = maps
+        elif thresholds is None:
+            scores = stack_background(maps, self.settings.background_power)
+        else:
+            scores = stack_constant_backgrounds(maps, thresholds)
+        if self.settings.uses_par:
+            scores = pixel_adaptive_refinement(guides, scores)
+        stacks = [scores] if thresholds is None else with_each_background(scores)
+        if self.settings.uses_crf:
+            stacks = self._dense_crf(stacks, jobs)
+
+        def to_label(parts: Sequence[Tensor]) -> Tensor:
+            labels = [label_map(part, tags, self.has_background) for part in parts]
+            return labels[0] if len(labels) == 1 else agreed_label_map(*labels)
+
+        size = jobs[0].size
+        if tuple(guides.shape[2:]) == size:
+            return to_label(stacks)
+        strips = zip(*(enlarged_strips(stack, *size) for stack in stacks), strict=True)
+        return torch.cat([to_label(parts) for parts in strips], dim=1)
+
+    def _dense_crf(self, stacks: Sequence[Tensor], jobs: Sequence[_Job]) -> list[Tensor]:
+        """The CRF's probabilities, of the shapes of `stacks`, each (m, c, H, W), by the photographs' own pixels."""
+        # What PAR has made of 1 everywhere is GROWTH everywhere. A common factor of all scores changes nothing but
+        # where the CRF takes the least probability; with it undone, that is the same with PAR as without.
+        growth = GROWTH if self.settings.uses_par else 1.0
+        probabilities = [torch.zeros_like(stack) for stack in stacks]
+        for place, job in enumerate(jobs):
+            own = len(job.tags) + self.has_background  # without classes that come again: they would count twice
+            scores = [(stack[place, :own] / growth).cpu().numpy() for stack in stacks]
+            for stack, refined in zip(
+                probabilities, dense_crf(job.photograph, scores, self.settings.crf_backend), strict=True
+            ):
+                stack[place, :own] = torch.from_numpy(refined)
+        return probabilities
+
+
+def _evened(tags: Sequence[Sequence[int]]) -> list[list[int]]:
+    """As many tags for every image, the first repeated: a class that comes again at the end never wins a pixel."""
+    most = max(len(one) for one in tags)
+    return [[*one, *[one[0]] * (most - len(one))] for one in tags]
+
+
+def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
+    """Places of jobs with photographs of one size and labels of one size, at most `REFINED_PIXELS` together."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, job in enumerate(jobs):
+        alike.setdefault((*job.photograph.shape[:2], *job.size), []).append(place)
+    for (height, width, *_), places in alike.items():
+        most = max(1, REFINED_PIXELS // (height * width))
+        yield from (places[start : start + most] for start in range(0, len(places), most))
+
+
+def _labelled(labels: HostCopy, place: int, maps: Tensor) -> Labelled:
+    return Labelled(lambda: labels.numpy()[place], lambda: HostCopy(maps).numpy())

@@ -1,0 +1,1 @@
+"""Image-level labels in every form."""

@@ -1,0 +1,88 @@
+"""Where tags come from: a file of them, or what they can be made from: VOC's XML, masks, COCO's instances JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
+from excel_cam.data.coco import match_coco_names
+from excel_cam.data.dataset import match_names
+from excel_cam.errors import DataError, UsageError
+from excel_cam.files.lists import quoted
+from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
+from excel_cam.tags.lookup import Tags
+from excel_cam.tags.read import read_tags, read_voc_annotations
+
+
+@dataclass(frozen=True)
+class TagSet:
+    """Tags and the classes they are of."""
+
+    tags: Tags
+    class_names: tuple[str, ...]
+
+
+def gather_tags(source: Path, class_names: Sequence[str] | None, names: Sequence[str] | None) -> TagSet:
+    """The tags that a file holds, or that a folder of VOC annotations (.xml) or of class-index masks (.png) shows.
+
+    `class_names` may be left out for an instances JSON, which names its categories. `names` narrows, in its order.
+    Names come without the extension of an image. Raises UsageError when the class names are needed, DataError for
+    whatever cannot be read, for names without tags, and when there is no image at all.
+    """
+    if class_names is None:
+        found = _instances_with_own_classes(source)
+    elif source.is_dir():
+        tags = _tags_of_folder(source, class_names, names)
+        found = TagSet(tags, tuple(class_names))
+    else:
+        found = TagSet(read_tags(source, class_names), tuple(class_names))
+    tags = match_names(found.tags, (), str(source))
+    if names is not None:
+        tags = _narrowed(tags, names, found.class_names, source)
+    if not tags:
+        raise DataError(f"{source}: no images in it; expected tags of at least one")
+    return TagSet(tags, found.class_names)
+
+
+def _instances_with_own_classes(source: Path) -> TagSet:
+    if source.is_dir() or source.suffix.lower() != ".json" or not is_instances(source):
+        raise UsageError(f"{source}: which classes? give --dataset or --classes (only an instances JSON names its own)")
+    instances = read_instances(source)
+    official = dict(zip(COCO_CATEGORY_IDS, COCO_CLASSES, strict=True))
+    is_coco = all(official.get(category) == name for category, name in instances.categories.items())
+    class_names = COCO_CLASSES if is_coco else instances.class_names
+    return TagSet(instances_tags(instances, class_names), class_names)
+
+
+def _tags_of_folder(folder: Path, class_names: Sequence[str], names: Sequence[str] | None) -> Tags:
+    annotations = sorted(path.stem for path in folder.glob("*.xml"))
+    if annotations:
+        return read_voc_annotations(folder, annotations if names is None else names, class_names)
+    masks = mask_names(folder)
+    if not masks:
+        raise DataError(
+            f"{folder}: neither annotations (.xml) nor masks (.png) in this folder; give VOC's Annotations or "
+            "SegmentationClass, or a file of tags"
+        )
+    asked = masks if names is None else sorted({*masks} & {*names})
+    return {name: _classes_of_mask(mask_path(folder, name), class_names) for name in asked}
+
+
+def _classes_of_mask(path: Path, class_names: Sequence[str]) -> tuple[int, ...]:
+    """The classes a mask shows: its values less 1, without background and the value to ignore."""
+    present = np.flatnonzero(np.bincount(read_mask(path, len(class_names)).ravel()))
+    return tuple(int(value) - 1 for value in present if value not in (0, IGNORE))
+
+
+def _narrowed(tags: Tags, names: Sequence[str], class_names: Sequence[str], source: Path) -> Tags:
+    """The tags of `names`, in their order; DataError for names without any."""
+    if tuple(class_names) == COCO_CLASSES:
+        tags = match_coco_names(tags, names, str(source))
+    if missing := [name for name in names if name not in tags]:
+        raise DataError(f"--list: {len(missing):,} names are not in {source}, first {quoted(missing[0])}")
+    return {name: tags[name] for name in names}

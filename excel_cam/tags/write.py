@@ -1,0 +1,109 @@
+"""Write tags in the forms that `read_tags` and the trainers of the field read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from excel_cam.errors import OutputError, UsageError
+from excel_cam.files.atomic import json_line, write_atomically
+from excel_cam.files.lists import quoted
+from excel_cam.tags.lookup import Tags, number_of_name
+
+NUMBERED_FILE = "cls_labels.npy"  # by IRN's custom with whole numbers as keys; cls_labels_onehot.npy has names
+
+
+def write_tags(path: Path, tags: Tags, class_names: Sequence[str], keys: str | None = None) -> None:
+    """Write tags whole, in the form that the extension of `path` names: .csv, .json, .jsonl or .npy.
+
+    keys: `int` or `str`, the keys of a .npy dictionary; by default `int` for cls_labels.npy, else `str`.
+    Raises UsageError for another extension or keys without .npy, OutputError when it cannot be written or a name or
+    class cannot be told in that form.
+    """
+    check_tags_path(path, keys)
+    if path.suffix.lower() == ".npy":
+        content = _npy_bytes(path, tags, class_names, keys or ("int" if path.name == NUMBERED_FILE else "str"))
+    else:
+        content = _TEXT_WRITERS[path.suffix.lower()](path, tags, class_names).encode()
+    write_atomically(path, content)
+
+
+def check_tags_path(path: Path, keys: str | None) -> None:
+    """Raise UsageError when tags cannot be written to a file of this name, or not with such keys."""
+    if path.suffix.lower() not in (*_TEXT_WRITERS, ".npy"):
+        raise UsageError(f"{path}: tags are written to {', '.join(_TEXT_WRITERS)} and .npy files; name --out so")
+    if keys is not None and path.suffix.lower() != ".npy":
+        raise UsageError(f"--keys {keys}: only .npy files have keys of a kind; leave it out for {path}")
+
+
+def _csv_text(path: Path, tags: Tags, class_names: Sequence[str]) -> str:
+    for class_name in class_names:
+        if ";" in class_name or class_name != class_name.strip():
+            raise OutputError(f"{path}: CSV cannot tell the class {quoted(class_name)}; write .json instead")
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("name", "classes"))
+    for name, indices in tags.items():
+        if name != name.strip():
+            raise OutputError(f"{path}: CSV cannot tell the name {quoted(name)}; write .json instead")
+        writer.writerow((name, ";".join(class_names[index] for index in indices)))
+    return stream.getvalue()
+
+
+def _json_text(_path: Path, tags: Tags, class_names: Sequence[str]) -> str:
+    lines = (
+        f"{json.dumps(name, ensure_ascii=False)}: "
+        f"{json.dumps([class_names[index] for index in indices], ensure_ascii=False)}"
+        for name, indices in tags.items()
+    )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _jsonl_text(_path: Path, tags: Tags, class_names: Sequence[str]) -> str:
+    return "".join(
+        json_line({"name": name, "classes": [class_names[index] for index in indices]})
+        for name, indices in tags.items()
+    )
+
+
+_TEXT_WRITERS: dict[str, Callable[[Path, Tags, Sequence[str]], str]] = {
+    ".csv": _csv_text,
+    ".json": _json_text,
+    ".jsonl": _jsonl_text,
+}
+
+
+def _npy_bytes(path: Path, tags: Tags, class_names: Sequence[str], keys: str) -> bytes:
+    """A .npy file of one dictionary, name or number -> float32 row of 0 and 1, for `numpy.load(...).item()`."""
+    rows: dict[str | int, np.ndarray] = {}
+    for name, indices in tags.items():
+        key = name if keys == "str" else _number(path, name, class_names)
+        if key in rows:
+            raise OutputError(f"{path}: two images have the number {key}, the second is {quoted(name)}; use --keys str")
+        rows[key] = np.zeros(len(class_names), np.float32)
+        rows[key][list(indices)] = 1
+    content = np.empty((), object)
+    content[()] = rows
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(content))
+    # Protocol 3 names functions in lines of text. By the name that numpy 2 gives this one, numpy 1 would not find it;
+    # by that of numpy 1 both do. No name of an image holds a line's end, so nothing else can be meant.
+    pickled = pickle.dumps(content, 3)
+    stream.write(pickled.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+    return stream.getvalue()
+
+
+def _number(path: Path, name: str, class_names: Sequence[str]) -> int:
+    number = number_of_name(name, class_names)
+    if number is None:
+        raise OutputError(
+            f"{path}: no whole number stands for {quoted(name)}, as 2007000032 does for VOC's 2007_000032 and 9 for "
+            "COCO's 000000000009; use --keys str"
+        )
+    return number
