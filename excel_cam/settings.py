@@ -1,6 +1,6 @@
 """Every switch of the method, once: its default, its unit, its source and its command-line option.
 
-`Settings()` is preset `paper`: the choices behind the paper's figures, odd ones included (METHOD.md marks those).
+`Settings()` is preset `paper`: the choices behind the paper's figures, odd ones included (`method/README.md` marks those).
 Other presets are `dataclasses.replace` of it. The command line builds its options from the fields' metadata, so a
 default or a help text is written here and nowhere else.
 """
@@ -31,7 +31,7 @@ class Settings:
     Fields of group `text` decide the text rows (and so the cached text bank); the others decide the maps and labels.
     """
 
-    # Text Semantic Enrichment, paper section 3.2, METHOD.md step 1
+    # Text Semantic Enrichment, paper section 3.2, step 1
     attributes: str = _option(
         "clustered", "--attributes",
         "Enrich class rows with attributes clustered over all classes, with each class's own sentences, or not at all.",
@@ -45,7 +45,7 @@ class Settings:
     keep: float = _option(0.9, "--keep", "Share of the attributes a class row may draw on, 0..1.", group="text")
     strength: float = _option(1.0, "--strength", "Lambda, the weight of the attributes in a class row.", group="text")
 
-    # Image side, METHOD.md step 2
+    # Image side, step 2
     size: int = _option(320, "--size", "S, the side images are resized to, in pixels (nearest multiple of the patch).")
     normalisation: str = _option(
         "imagenet", "--normalisation", "Colour mean and deviation; the release uses ImageNet's with CLIP.",
@@ -59,7 +59,7 @@ class Settings:
     )  # fmt: skip
     flip: bool = _option(False, "--flip/--no-flip", "Average the maps over each view and its mirror image.")
 
-    # Static Visual Calibration, paper section 3.3, METHOD.md step 3
+    # Static Visual Calibration, paper section 3.3, step 3
     attention: str = _option(
         "svc", "--attention",
         "Attention of the last blocks: svc = q-q, k-k and v-v, vv = v-v, v = a token's own (MaskCLIP), qk = CLIP's.",
@@ -67,20 +67,20 @@ class Settings:
     )  # fmt: skip
     calibrated_blocks: int = _option(5, "--calibrated-blocks", "L, how many last blocks are calibrated (not for qk).")
 
-    # Patch-text CAM, METHOD.md step 4
+    # Patch-text CAM, step 4
     feature_norm: str = _option(
         "channel", "--feature-norm",
         "Unit norm of each feature channel over the tokens (the release), or of each token over the channels.",
         ("channel", "token"),
     )  # fmt: skip
 
-    # Class-aware affinity, METHOD.md step 5
+    # Class-aware affinity, step 5
     affinity: bool = _option(True, "--affinity/--no-affinity", "Propagate the maps along CLIP's attention.")
     box_threshold: float = _option(
         0.79, "--box-threshold", "Share of a class's maximum above which its boxes form, 0..1."
     )
 
-    # Labels, METHOD.md step 6
+    # Labels, step 6
     background_power: float = _option(1.0, "--background-power", "Gamma in background = (1 - max map) ^ gamma.")
     refine: str = _option(
         "par", "--refine",

@@ -1,4 +1,4 @@
-"""One image's saved class maps → its labels at many background scores, as step 6 of METHOD.md makes each of them.
+"""One image's saved class maps → its labels at many background scores, as step 6 makes each of them.
 
 Classes are compared with one another only once, and refinement, which treats every plane by itself, is computed once
 for all background scores.

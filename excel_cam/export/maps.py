@@ -5,7 +5,7 @@
     psa       cam/<name>.npy: class index -> map at full size
 
 Class indices are 0-based everywhere. Maps are those behind the labels before refinement: each stretched to 0..1 on the
-patch grid, then enlarged bilinearly (METHOD.md step 6.1). Every file is a dictionary that `numpy.save` pickled.
+patch grid, then enlarged bilinearly (step 6.1). Every file is a dictionary that `numpy.save` pickled.
 """
 
 from __future__ import annotations

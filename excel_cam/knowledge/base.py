@@ -249,6 +249,6 @@ def _refuse_repeats(texts: Sequence[str], place: str) -> None:
 
 
 def _without_classes(background: Sequence[str], classes: Sequence[ClassKnowledge]) -> tuple[str, ...]:
-    """Background words that are no foreground class: a word cannot stand for both (METHOD.md step 1)."""
+    """Background words that are no foreground class: a word cannot stand for both (step 1)."""
     taken = {text.lower() for entry in classes for text in (entry.name, entry.prompt)}
     return tuple(word for word in background if word.lower() not in taken)

@@ -1,7 +1,7 @@
 """Class maps on disk (`--save-cams`): written whole, stamped like the labels they belong to, and read back.
 
 One `.npz` per image. `keys` (c,) int64: the 0-based classes present, ascending. `maps` (c, h, w) float16 in 0..1: the
-maps of METHOD.md step 5 on the patch grid, each stretched from its least value, `low` (c,) float64, to its greatest,
+maps of step 5 on the patch grid, each stretched from its least value, `low` (c,) float64, to its greatest,
 `high` (c,) float64: the map itself is low + (high - low) * maps. `size` (2,) int64: height and width of the label. The
 maps lie as the label does, in the file's own orientation.
 """

@@ -1,4 +1,4 @@
-"""Class-aware affinity: spread each map along the attention, from within its own boxes (METHOD.md step 5)."""
+"""Class-aware affinity: spread each map along the attention, from within its own boxes (step 5)."""
 
 from __future__ import annotations
 

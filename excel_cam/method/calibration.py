@@ -1,6 +1,6 @@
 """Static Visual Calibration: the image tower's forward pass with a second, calibrated path through its last blocks.
 
-Paper section 3.3, METHOD.md steps 2.2 to 3. This is the only file that touches open_clip's internals on the image side.
+Paper section 3.3, steps 2.2 to 3. This is the only file that touches open_clip's internals on the image side.
 
 CLIP's own attention (q-k) lets patches look at whatever the class token needs, so its patch tokens say little about
 where things are. The calibrated path lets every token look at tokens *like itself* instead (q-q, k-k, v-v), reading the
@@ -25,8 +25,8 @@ ATTENTION_BLOCKS = 6  # blocks whose attention maps are averaged into A
 class DenseFeatures:
     """What one batch of images leaves behind.
 
-    tokens: (n, 1 + N, D) float32: F of METHOD.md, class token first (from the original path), patches row by row.
-    attention: (n, 1 + N, 1 + N) float32: A of METHOD.md, rows attend to columns.
+    tokens: (n, 1 + N, D) float32: F of the method, class token first (from the original path), patches row by row.
+    attention: (n, 1 + N, 1 + N) float32: A of the method, rows attend to columns.
     """
 
     tokens: Tensor
@@ -74,13 +74,13 @@ def grid_side(size: float, patch: int) -> int:
 def encode_images(
     visual: VisionTransformer, pixels: Tensor, attention: str = "svc", blocks: int = 5, relation: Tensor | None = None
 ) -> DenseFeatures:
-    """Run the calibrated forward pass (METHOD.md steps 2.2 to 3).
+    """Run the calibrated forward pass (steps 2.2 to 3).
 
     pixels: (n, 3, S, S) float32, normalised, S a multiple of the tower's patch side.
     attention: what the calibrated path attends with in the last `blocks` blocks: `svc` (q-q, k-k and v-v averaged),
         `vv`, `v` (each token keeps its own value, as MaskCLIP does in the last block); `qk` has no calibrated path.
     relation: (n, N, N) float32 added to the patches' intra-correlation in each calibrated block, or None. It is where
-        a learnt calibration enters (METHOD.md step 7).
+        a learnt calibration enters (step 7).
 
     The matrix products run in the dtype of the tower's weights; sums, softmaxes and layer norms in float32.
     Raises `ModelError` when the tower has fewer than `blocks` blocks.
@@ -123,7 +123,7 @@ def encode_images(
 
 
 def _embed(visual: VisionTransformer, pixels: Tensor) -> Tensor:
-    """(n, 3, S, S) pixels to (n, 1 + N, width) float32 tokens that enter the first block (METHOD.md step 2.2)."""
+    """(n, 3, S, S) pixels to (n, 1 + N, width) float32 tokens that enter the first block (step 2.2)."""
     patches = F.conv2d(pixels.to(visual.conv1.weight.dtype), visual.conv1.weight, stride=visual.conv1.stride).float()
     side = patches.shape[-1]
     tokens = patches.flatten(2).transpose(1, 2)
@@ -162,7 +162,7 @@ def _intra_correlation(projections: _Projections, attention: str) -> Tensor | No
     if attention == "v":
         return None
     parts = [projections.value] if attention == "vv" else [projections.query, projections.key, projections.value]
-    # One matrix for all heads, their sum and not their mean: as the release has it (METHOD.md step 3).
+    # One matrix for all heads, their sum and not their mean: as the release has it (step 3).
     total = _softmax_products(parts[0], parts[0], projections.scale).sum(dim=1)
     for part in parts[1:]:
         total += _softmax_products(part, part, projections.scale).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Patch-text class activation maps: tokens × text rows → maps (paper section 3.1, METHOD.md step 4)."""
+"""Patch-text class activation maps: tokens × text rows → maps (paper section 3.1, step 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""k-means, the same on every run: sentence embeddings → attributes (METHOD.md step 1.4)."""
+"""k-means, the same on every run: sentence embeddings → attributes (step 1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dense CRF: let maps follow the photograph's own pixels, near and far (METHOD.md step 6.5).
+"""Dense CRF: let maps follow the photograph's own pixels, near and far (step 6.5).
 
 Fully connected, Potts, mean field (Krähenbühl and Koltun 2011), with the settings most of the field uses. Two backends
 that agree to 1e-3 in probability: `numpy`, in this package, and `pydensecrf2`, the usual C++ package, where installed.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Mean and standard deviation of R, G, B on 0..255. The release feeds CLIP with ImageNet's (METHOD.md step 2.1).
+# Mean and standard deviation of R, G, B on 0..255. The release feeds CLIP with ImageNet's (step 2.1).
 NORMALISATIONS = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "clip": ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)),
@@ -18,7 +18,7 @@ NORMALISATIONS = {
 
 
 def normalise(image: NDArray[np.uint8] | Tensor, normalisation: str) -> Tensor:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 of zero mean and unit deviation (METHOD.md step 2.1).
+    """(H, W, 3) uint8 RGB to (3, H, W) float32 of zero mean and unit deviation (step 2.1).
 
     The result is on the image's own device; an array's is on the CPU.
     """

@@ -1,4 +1,4 @@
-"""From class maps on the patch grid to label maps at the photograph's size (METHOD.md step 6)."""
+"""From class maps on the patch grid to label maps at the photograph's size (step 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixel-adaptive refinement (PAR): let maps follow the photograph's colours (METHOD.md step 6.3)."""
+"""Pixel-adaptive refinement (PAR): let maps follow the photograph's colours (step 6.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text Semantic Enrichment: a knowledge base and a text tower → text rows (paper section 3.2, METHOD.md step 1).
+"""Text Semantic Enrichment: a knowledge base and a text tower → text rows (paper section 3.2, step 1).
 
 The text tower's work is done once per knowledge base, weights and settings, and kept in the cache folder.
 """
@@ -153,7 +153,7 @@ def _cluster(sentences: NDArray[np.float64], count: int, knowledge: KnowledgeBas
 def enrich_rows(
     rows: NDArray[np.float64], bank: NDArray[np.float64], keep: float, strength: float
 ) -> NDArray[np.float64]:
-    """Attribute hunting: add to each row the attributes it resembles most (METHOD.md step 1.5).
+    """Attribute hunting: add to each row the attributes it resembles most (step 1.5).
 
     rows: (K, D) unit rows. bank: (D, B). keep: share of the attributes a row may draw on. strength: λ.
     Returns (K, D) unit rows.

@@ -1,4 +1,4 @@
-"""A knowledge base's texts → unit embeddings: prompts, background words and sentences (METHOD.md steps 1.1 to 1.3)."""
+"""A knowledge base's texts → unit embeddings: prompts, background words and sentences (steps 1.1 to 1.3)."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def doubt_of(masks: Masks, background_power: float) -> float:
 def doubt_of_maps(soft: SoftMaps, background_power: float) -> float:
     """The share, 0..1, of cells of the maps' own grid whose two best scores are less than `CLOSE` apart.
 
-    Scores are those of METHOD.md step 6: each map stretched to 0..1, background (1 - greatest map) ^ power beside them.
+    Scores are those of step 6: each map stretched to 0..1, background (1 - greatest map) ^ power beside them.
     """
     if not soft.keys:
         return 0.0

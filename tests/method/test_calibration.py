@@ -19,7 +19,7 @@ from torch import Tensor
 from excel_cam.errors import ModelError
 from excel_cam.method.calibration import DenseFeatures, check_image_tower, encode_images, grid_side
 
-TOKENS, ATTENTION = 1e-4, 5e-5  # METHOD.md's tolerances
+TOKENS, ATTENTION = 1e-4, 5e-5  # the recorded files' tolerances
 EMBED = 12  # D
 
 requires_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

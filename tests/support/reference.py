@@ -1,8 +1,8 @@
-"""Slow reference of METHOD.md, sections 1-6, in float64; numpy and scipy only, clarity over speed.
+"""Slow reference of the method, steps 1 to 6, in float64; numpy and scipy only, clarity over speed.
 
-Letters as in METHOD.md: H, W pixels; S input side; P patch side; h = w = S / P; N = h * w;
+Letters as in excel_cam/method/README.md: H, W pixels; S input side; P patch side; h = w = S / P; N = h * w;
 D joint width; K foreground rows; T text rows; B attributes. Grids are row-major: n = y * w + x.
-Remarks "Reading:" say which of two readings of METHOD.md's wording the parity files confirm.
+Remarks "Reading:" say which of two readings of the method's wording the parity files confirm.
 """
 
 import numpy as np
