@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 from excel_cam import Labeller, build_text_bank, load_model, read_image, shipped_knowledge
 from excel_cam.classes import VOC_CLASSES
-from excel_cam.data.dataset import Sample, open_voc
+from excel_cam.data.dataset import Sample
+from excel_cam.data.voc import open_voc
 from excel_cam.evaluation.bootstrap import INTERVAL, class_counts, draw_counts, mean_iou
-from excel_cam.evaluation.evaluate import confusion_matrix
+from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import ModelChoice, Settings

@@ -20,17 +20,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from excel_cam.data.dataset import Sample
-from excel_cam.files.photographs import read_image, read_photograph
+from excel_cam.files.photographs import read_image
+from excel_cam.labels.failures import FailureLog
+from excel_cam.labels.identity import Identity
 from excel_cam.labels.png import write_label
-from excel_cam.labels.records import FailureLog, Identity
 from excel_cam.method.affinity import refine_maps, transition_matrix
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import label_map, stack_background, upsample_maps
 from excel_cam.method.par import pixel_adaptive_refinement
 from excel_cam.model.clip import DTYPES, ClipModel
 from excel_cam.model.weights import quiet_logs
-from excel_cam.run.execute import execute, plan_run
-from excel_cam.run.labeller import GRID_DTYPE, Labelled, Labeller
+from excel_cam.run.execute import execute
+from excel_cam.run.generate import photograph_stages
+from excel_cam.run.labeller import GRID_DTYPE, Labeller
+from excel_cam.run.plan import Destination, plan_run
 from excel_cam.run.transfer import to_device
 
 CLASSES = 20
@@ -134,18 +137,12 @@ def time_run(labeller: Labeller, samples: tuple[Sample, ...], out: Path, batch_s
     """Seconds per photograph of a whole run, from files to files with its stages overlapping; loading left out."""
     identity = Identity({"benchmark": str(out)}, {})
     out.mkdir(parents=True)
-    plan = plan_run(samples, out, identity)
-
-    def label_batch(photographs: Sequence[Any], tags: Sequence[Sequence[int]]) -> list[Labelled]:
-        sizes = [photograph.size for photograph in photographs]
-        return labeller.label_with_maps([photograph.pixels for photograph in photographs], tags, sizes)
-
-    def write_result(sample: Sample, photograph: Any, result: Labelled, stamp: str) -> None:
-        write_label(out / f"{sample.name}.png", photograph.as_stored(result.label), "L", stamp)
+    destination = Destination(out=out)
+    plan, stages = plan_run(samples, destination, identity), photograph_stages(labeller, destination)
 
     def run() -> None:
         outcomes = execute(
-            plan, out, identity, label_batch, write_result, read_photograph, FailureLog(out), batch_size, workers
+            plan, stages, out=out, identity=identity, failures=FailureLog(out), batch_size=batch_size, workers=workers
         )
         failed = [outcome.reason for outcome in outcomes if outcome.reason]
         if failed:

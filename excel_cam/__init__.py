@@ -18,20 +18,22 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from excel_cam.errors import ExcelCamError
-    from excel_cam.evaluation.evaluate import Evaluation, evaluate_labels
+    from excel_cam.evaluation.evaluate import evaluate_labels
+    from excel_cam.evaluation.scores import Evaluation
     from excel_cam.files.photographs import read_image
     from excel_cam.knowledge.base import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
     from excel_cam.model.clip import ClipModel, load_model
     from excel_cam.model.text_bank import TextBank, build_text_bank
     from excel_cam.run.labeller import Labeller
-    from excel_cam.settings import PRESETS, Settings
+    from excel_cam.settings import PRESETS, ModelChoice, Settings
 
 _HOME = {
     "ClipModel": "model.clip",
-    "Evaluation": "evaluation.evaluate",
+    "Evaluation": "evaluation.scores",
     "ExcelCamError": "errors",
     "KnowledgeBase": "knowledge.base",
     "Labeller": "run.labeller",
+    "ModelChoice": "settings",
     "PRESETS": "settings",
     "Settings": "settings",
     "TextBank": "model.text_bank",
@@ -51,6 +53,7 @@ __all__ = [
     "ExcelCamError",
     "KnowledgeBase",
     "Labeller",
+    "ModelChoice",
     "Settings",
     "TextBank",
     "__version__",

@@ -1,6 +1,6 @@
 """Every switch of the method, once: its default, its unit, its source and its command-line option.
 
-`Settings()` is preset `paper`: the choices behind the paper's figures, odd ones included (`method/README.md` marks those).
+`Settings()` is preset `paper`: the choices behind the paper's figures, odd ones included (method/README.md marks them).
 Other presets are `dataclasses.replace` of it. The command line builds its options from the fields' metadata, so a
 default or a help text is written here and nowhere else.
 """

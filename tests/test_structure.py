@@ -1,8 +1,9 @@
-"""What holds the package together: who may import whom, what is public, what is said about commands."""
+"""What holds the package together: the rooms, who may import whom, what is public, what a wheel holds."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,33 +11,178 @@ import pytest
 import excel_cam
 
 PACKAGE = Path(excel_cam.__file__).parent
-PUBLIC = [
-    "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "Labeller", "Settings", "TextBank",
-    "__version__", "build_text_bank", "evaluate_labels", "load_model", "prompts_alone", "read_image", "read_knowledge",
-    "shipped_knowledge",
-]  # fmt: skip
-STEPS = {
-    "method.images", "method.calibration", "method.cam", "method.affinity", "method.par", "method.crf",
-    "method.label_map",
+GROUND = {"", "errors", "classes", "settings", "wording", "shipped"}  # the top of the package; "" is its own __init__
+LARGEST_ROOM = 14  # modules, its __init__ included
+
+# Room -> the rooms that it may import, besides itself and the ground.
+MAY_IMPORT = {
+    "files": set(),
+    "method": set(),
+    "tags": {"files"},
+    "knowledge": {"files"},
+    "labels": {"files"},
+    "model": {"files", "method", "knowledge"},
+    "data": {"files", "tags", "knowledge"},
+    "learnt": {"files", "method", "model", "labels", "data"},
+    "run": {"files", "method", "knowledge", "labels", "model", "data", "learnt"},
+    "evaluation": {"files", "method", "labels"},
+    "export": {"files", "method", "labels"},
+    "report": {"files", "labels", "evaluation"},
+    "doctor": {"files", "tags", "labels"},
+    "cli": {
+        "files", "method", "tags", "knowledge", "labels", "model", "data", "learnt", "run", "evaluation", "export",
+        "report", "doctor",
+    },
 }  # fmt: skip
 
+# Library -> the rooms, or single modules, that may import it. numpy may be used anywhere.
+MAY_USE = {
+    "PIL": {"files", "labels", "report", "doctor", "export"},
+    "torch": {"method", "model", "learnt", "run", "evaluation.sweep_labels", "export.maps"},
+    "open_clip": {"model", "method.calibration"},
+    "huggingface_hub": {"model"},
+    "safetensors": {"model", "learnt"},
+    "triton": {"method.par_kernel"},
+    "scipy": {"method", "report.marks"},
+    "pydensecrf": {"method.crf"},
+    "pycocotools": {"export.coco"},
+    "openai": {"knowledge.language_model"},
+    "click": {"cli"},
+    "tqdm": {"cli.progress"},
+    "tomli": {"cli.config"},
+    "numpy": {"files", "method", "tags", "knowledge", "labels", "model", "learnt", "run", "evaluation", "export",
+              "report", "doctor"},
+}  # fmt: skip
 
-def imported(path: Path) -> set[str]:
-    """The package's own modules that a module imports, anywhere in it."""
-    tree = ast.parse(path.read_text())
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    modules = [node.module or "" for node in nodes]
-    return {module.removeprefix("excel_cam.") for module in modules if module.startswith("excel_cam.")}
+PUBLIC = [
+    "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "Labeller", "ModelChoice", "Settings",
+    "TextBank", "__version__", "build_text_bank", "evaluate_labels", "load_model", "prompts_alone", "read_image",
+    "read_knowledge", "shipped_knowledge",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", sorted(STEPS))
-def test_steps_do_not_import_steps(step: str) -> None:
-    assert not imported(PACKAGE / f"{step.replace('.', '/')}.py") & STEPS
+def modules(package: Path) -> dict[str, Path]:
+    """Every module by its dotted name below the package: "method.cam", "errors", "method" for its __init__."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
 
 
-def test_only_the_labeller_and_the_sweep_of_its_last_steps_join_steps() -> None:
-    joining = {path.stem for path in PACKAGE.rglob("*.py") if len(imported(path) & STEPS) > 1}
-    assert joining == {"labeller", "sweep_labels"}
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of all that a module imports, anywhere in it and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide which room is meant"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def inner_imports(name: str, found: dict[str, Path]) -> set[str]:
+    """The package's own modules that one imports; `from excel_cam import name` counts as the package itself."""
+    inner = set()
+    for target in imports(found[name]):
+        top, _, rest = target.partition(".")
+        if top == "excel_cam":
+            while rest and rest not in found:  # a name out of a module
+                rest = rest.rpartition(".")[0]
+            inner.add(rest)
+    return inner - {name}
+
+
+def broken_rules(package: Path) -> list[str]:
+    """Every import, and every folder, that the tables above do not allow."""
+    found, broken = modules(package), []
+    for name, path in found.items():
+        room = name.split(".")[0]
+        if path.parent == package:
+            allowed, room = GROUND | ({"cli"} if name == "__main__" else set()), ""
+        elif room not in MAY_IMPORT:
+            broken.append(f"{room}: no such room in the table")
+            continue
+        else:
+            allowed = GROUND | {room} | MAY_IMPORT[room]
+        for target in inner_imports(name, found):
+            # The public face names what lies anywhere, for type checkers alone; it imports on first use.
+            if target.split(".")[0] not in allowed and name != "":
+                broken.append(f"{name} imports {target}")
+        for target in imports(path):
+            library = target.split(".")[0]
+            if library in MAY_USE and not {room, name} & MAY_USE[library]:
+                broken.append(f"{name} imports {library}")
+    return sorted(set(broken))
+
+
+def circles(package: Path) -> list[list[str]]:
+    """Modules that import one another in a circle."""
+    found = modules(package)
+    arrows = {name: inner_imports(name, found) - {""} for name in found if name}
+    done: set[str] = set()
+    loops: list[list[str]] = []
+
+    def visit(name: str, way: list[str]) -> None:
+        if name in way:
+            loops.append([*way[way.index(name) :], name])
+        elif name not in done:
+            for target in sorted(arrows.get(name, ())):
+                visit(target, [*way, name])
+            done.add(name)
+
+    for name in arrows:
+        visit(name, [])
+    return loops
+
+
+def test_every_import_is_one_that_the_rooms_allow() -> None:
+    assert broken_rules(PACKAGE) == []
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert circles(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "complaint"),
+    [
+        ("method/cam.py", "from excel_cam.labels.png import read_stamp\n", "method.cam imports labels.png"),
+        ("method/cam.py", "def f():\n    from excel_cam.files import lists\n", "method.cam imports files.lists"),
+        ("files/lists.py", "import click\n", "files.lists imports click"),
+        ("errors.py", "import numpy as np\n", "errors imports numpy"),
+        ("attic/box.py", "", "attic: no such room in the table"),
+    ],
+)
+def test_a_broken_rule_is_found(tmp_path: Path, file: str, text: str, complaint: str) -> None:
+    for kept in ("labels/png.py", "files/lists.py"):
+        (tmp_path / kept).parent.mkdir(exist_ok=True)
+        (tmp_path / kept).write_text("")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert broken_rules(tmp_path) == [complaint]
+
+
+def test_a_circle_is_found(tmp_path: Path) -> None:
+    for name, other in (("errors", "classes"), ("classes", "errors")):
+        (tmp_path / f"{name}.py").write_text(f"from excel_cam.{other} import thing\n")
+    assert circles(tmp_path) == [["classes", "errors", "classes"]]
+
+
+def folders() -> set[Path]:
+    return {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}
+
+
+def test_rooms_stay_small() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
+    sizes = {str(folder.relative_to(PACKAGE)): len(list(folder.glob("*.py"))) for folder in folders()}
+    assert {folder: size for folder, size in sizes.items() if size > LARGEST_ROOM} == {}
+
+
+def test_rooms_bear_nothing_but_their_names() -> None:
+    for folder in folders():
+        path = folder / "__init__.py"
+        assert len(ast.parse(path.read_text()).body) == 1, f"{path}: a docstring and nothing else"
 
 
 def test_the_public_names_are_these_and_all_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from excel_cam.errors import SettingsError
+from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
@@ -159,3 +161,18 @@ def default_workers() -> int:
     """Decoding threads: one per processor this process may use, 8 at most."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, count)
+
+
+class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """`I/N` on the command line or in a config file."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        """Read a share."""
+        if isinstance(value, Shard):
+            return value
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(value).strip())
+        if not found or not int(found[1]) < int(found[2]):
+            self.fail(f"'{value}' is not I/N with I from 0 to N - 1, such as 0/4 for the first of four", param, ctx)
+        return Shard(int(found[1]), int(found[2]), "--shard")

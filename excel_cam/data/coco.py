@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.image_folder import scan_images
-from excel_cam.files.lists import drop_image_suffix, quoted
 from excel_cam.tags.coco_json import Instances, instances_tags, read_image_list, read_instances
-from excel_cam.tags.lookup import Tags, coco_number
+from excel_cam.tags.lookup import Tags
+from excel_cam.tags.match import CocoNames, match_coco_names
 from excel_cam.tags.read import read_tags
+from excel_cam.wording import quoted
 
 COCO_ROOT_VARIABLE = "EXCEL_CAM_COCO_ROOT"
 COCO_SPLITS = ("train2014", "val2014", "train2017", "val2017")
@@ -108,35 +109,8 @@ def _files(instances: Instances, folder: Path) -> dict[str, Path]:
     return {name: folder / instances.file_names[image] for name, image in instances.names.items()}
 
 
-def match_coco_names(tags: Tags, known: Iterable[str], source: str) -> Tags:
-    """`tags` by the names of images: a name that is not `known` stands for the known one of the same COCO number."""
-    resolve = _Resolver(known)
-    matched: Tags = {}
-    for written, classes in tags.items():
-        name = resolve.name(written)
-        if name in matched:
-            raise DataError(f"{source}: {quoted(name)} is there twice, in two spellings; keep one of them")
-        matched[name] = classes
-    return matched
-
-
-class _Resolver:
-    """Finds the image that a name, with or without extension, prefix and leading zeros, stands for."""
-
-    def __init__(self, known: Iterable[str]) -> None:
-        self._known = set(known)
-        self._by_number = {number: name for name in self._known if (number := coco_number(name)) is not None}
-
-    def name(self, written: str) -> str:
-        if written in self._known:
-            return written
-        name = drop_image_suffix(written)
-        number = coco_number(name)
-        return name if name in self._known or number is None else self._by_number.get(number, name)
-
-
 def _chosen_names(names: Sequence[str], found: _Split) -> list[str]:
-    resolve = _Resolver(found.files)
+    resolve = CocoNames(found.files)
     chosen = checked_names([resolve.name(name) for name in names])
     if unknown := [name for name in chosen if name not in found.files]:
         raise DataError(

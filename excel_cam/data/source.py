@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import cast
 
 from excel_cam.data.coco import default_split, find_coco_root, open_coco
-from excel_cam.data.dataset import VOC_DEFAULT_SPLIT, DataSet, find_voc_root, open_demo, open_folder, open_voc
+from excel_cam.data.dataset import DataSet
+from excel_cam.data.folder import open_folder
+from excel_cam.data.voc import VOC_DEFAULT_SPLIT, find_voc_root, open_demo, open_voc
 from excel_cam.errors import UsageError
 from excel_cam.files.lists import read_names
 from excel_cam.knowledge.base import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """What is to be labelled, as asked for; None where the data set's own default holds."""
 

@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 from excel_cam.doctor.findings import Collector
 from excel_cam.files.atomic import hash_file
 from excel_cam.files.masks import DAMAGE_ERRORS
+from excel_cam.wording import size_text
 
 
 def check_photograph(name: str, label_size: tuple[int, int] | None, path: Path | None, found: Collector) -> None:
@@ -30,11 +31,7 @@ def check_photograph(name: str, label_size: tuple[int, int] | None, path: Path |
     if turned:
         found.add("turned-photograph", name)
     if label_size is not None and size != label_size:
-        found.add("wrong-size", f"{name} ({_text(label_size)}, photograph {_text(size)})")
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
+        found.add("wrong-size", f"{name} ({size_text(label_size)}, photograph {size_text(size)})")
 
 
 def same_files(photographs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:

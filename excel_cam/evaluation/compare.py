@@ -19,8 +19,10 @@ from excel_cam.evaluation.bootstrap import (
     interval,
     mean_iou,
 )
-from excel_cam.evaluation.evaluate import Evaluation, IgnoreAs, evaluate_labels, or_none, percent
+from excel_cam.evaluation.evaluate import evaluate_labels
+from excel_cam.evaluation.scores import Evaluation, IgnoreAs, or_none
 from excel_cam.files.masks import mask_names
+from excel_cam.wording import percent
 
 
 @dataclass(frozen=True, eq=False)

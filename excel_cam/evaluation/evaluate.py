@@ -6,101 +6,18 @@ and every result says which.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from excel_cam.classes import IGNORE, MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
+from excel_cam.evaluation.scores import Evaluation, IgnoreAs, confusion_matrix
 from excel_cam.files.masks import mask_names, mask_path, read_mask
-
-IgnoreAs = Literal["background", "skip"]
-
-
-@dataclass(frozen=True, eq=False)  # eq: arrays compared with == give no single truth value
-class Evaluation:
-    """The result of an evaluation; scores are float64 fractions in 0..1, NaN where undefined.
-
-    confusion: (K + 1, K + 1) int64 counted pixels, rows truth, columns label, background first.
-    class_names: K + 1 names, "background" first. Labels without a background class have K of both, not K + 1.
-    images: label masks compared. pixels: pixels whose truth is not 255. ignored_pixels: those of them labelled 255.
-    ignore_as: "background" where these count as background, "skip" where they are left out of `confusion`.
-    truth_without_label: truth masks nothing was compared with; always 0 where the names were given.
-    """
-
-    confusion: np.ndarray
-    class_names: tuple[str, ...]
-    images: int
-    pixels: int
-    ignored_pixels: int
-    ignore_as: IgnoreAs
-    truth_without_label: int = 0
-
-    @property
-    def truth_pixels(self) -> np.ndarray:
-        """(K + 1,) int64: counted pixels of each class in the truth."""
-        return np.asarray(self.confusion.sum(axis=1))
-
-    @property
-    def label_pixels(self) -> np.ndarray:
-        """(K + 1,) int64: counted pixels of each class in the labels."""
-        return np.asarray(self.confusion.sum(axis=0))
-
-    @property
-    def iou(self) -> np.ndarray:
-        """(K + 1,) float64: intersection over union; NaN for a class in neither truth nor labels."""
-        hits = np.diagonal(self.confusion)
-        return _ratio(hits, self.truth_pixels + self.label_pixels - hits)
-
-    @property
-    def precision(self) -> np.ndarray:
-        """(K + 1,) float64: share of a class's labelled pixels that are right; NaN where none is labelled so."""
-        return _ratio(np.diagonal(self.confusion), self.label_pixels)
-
-    @property
-    def recall(self) -> np.ndarray:
-        """(K + 1,) float64: share of a class's true pixels that were found; NaN where the truth has none."""
-        return _ratio(np.diagonal(self.confusion), self.truth_pixels)
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean IoU over the classes that occur in truth or labels, background included; NaN without any."""
-        defined = self.iou[~np.isnan(self.iou)]
-        return float(defined.mean()) if defined.size else math.nan
-
-    @property
-    def pixel_accuracy(self) -> float:
-        """Share of the counted pixels whose label is right; NaN where no pixel was counted."""
-        return float(_ratio(np.trace(self.confusion), self.confusion.sum()))
-
-    @property
-    def ignored_share(self) -> float:
-        """Share labelled 255 of the pixels whose truth is not 255; NaN where there are no such pixels."""
-        return self.ignored_pixels / self.pixels if self.pixels else math.nan
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """The evaluation in JSON's types; scores are fractions in 0..1, null (never NaN) where undefined."""
-        scores = zip(self.class_names, self.iou, self.precision, self.recall, strict=True)
-        return {
-            "mean_iou": or_none(self.mean_iou),
-            "pixel_accuracy": or_none(self.pixel_accuracy),
-            "ignored_share": or_none(self.ignored_share),
-            "ignore_as": self.ignore_as,
-            "images": self.images,
-            "pixels": self.pixels,
-            "ignored_pixels": self.ignored_pixels,
-            "truth_without_label": self.truth_without_label,
-            "classes": [
-                {"name": name, "iou": or_none(iou), "precision": or_none(precision), "recall": or_none(recall)}
-                for name, iou, precision, recall in scores
-            ],
-            "confusion": self.confusion.tolist(),
-        }
+from excel_cam.wording import percent, size_text
 
 
 def evaluate_labels(
@@ -142,8 +59,8 @@ def evaluate_labels(
         label_mask, truth_mask = read_mask(label_path, greatest), read_mask(truth_path, greatest)
         if label_mask.shape != truth_mask.shape:
             raise DataError(
-                f"{label_path}: label is {_size(label_mask)} (H x W) but its truth {truth_path} is "
-                f"{_size(truth_mask)}; both must have the size of the photograph"
+                f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth_path} is "
+                f"{size_text(truth_mask.shape)}; both must have the size of the photograph"
             )
         of_image = confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
         confusion += of_image
@@ -153,16 +70,6 @@ def evaluate_labels(
         if on_image is not None:
             on_image(of_image)
     return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
-
-
-def confusion_matrix(label: np.ndarray, truth: np.ndarray, class_count: int, ignore_as: IgnoreAs) -> np.ndarray:
-    """(K + 1, K + 1) int64 pixel counts, rows truth, columns label, of two (H, W) integer masks in 0..K or 255."""
-    counted = truth != IGNORE
-    if ignore_as == "skip":
-        counted &= label != IGNORE
-    column = np.where(label == IGNORE, 0, label)[counted]
-    cell = truth[counted].astype(np.int64) * (class_count + 1) + column
-    return np.bincount(cell, minlength=(class_count + 1) ** 2).reshape(class_count + 1, class_count + 1)
 
 
 def check_expected(evaluation: Evaluation, expected: float, within: float) -> None:
@@ -223,24 +130,3 @@ def _check_pairs(labels: Path, truth: Path, names: Sequence[str], listed: bool) 
         if missing:
             count = f"{len(missing)} of {len(names)} missing"
             raise DataError(f"{missing[0]}: expected this {kind} mask, but there is no such file ({count}); {remedy}")
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """float64 part / whole, NaN where whole is 0."""
-    quotient = np.full(np.shape(whole), np.nan)
-    np.divide(part, whole, out=quotient, where=np.asarray(whole) > 0)
-    return quotient
-
-
-def or_none(score: float) -> float | None:
-    """A score as JSON can hold it: null where it is undefined."""
-    return None if np.isnan(score) else float(score)
-
-
-def percent(score: float) -> str:
-    """A fraction in percent, with one decimal; a dash where it is undefined."""
-    return "-" if np.isnan(score) else f"{100 * score:.1f}"
-
-
-def _size(mask: np.ndarray) -> str:
-    return f"{mask.shape[0]} x {mask.shape[1]}"

@@ -13,11 +13,12 @@ import numpy as np
 from excel_cam.errors import DataError, UsageError
 from excel_cam.evaluation.bootstrap import class_counts, mean_iou
 from excel_cam.evaluation.curves import Panel, svg_curves
-from excel_cam.evaluation.evaluate import confusion_matrix, percent
+from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.masks import mask_path, named_files, read_mask
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_photographs, settings_of_run
 from excel_cam.settings import Settings
+from excel_cam.wording import percent, size_text
 
 MAPS_SUFFIX = ".npz"
 POWERS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
@@ -141,8 +142,8 @@ def sweep_backgrounds(request: SweepRequest, on_image: Callable[[], None] = lamb
         soft, truth = read_maps(maps_file), read_mask(truth_file, classes)
         if soft.size != truth.shape:
             raise DataError(
-                f"{maps_file}: class maps of an image of {soft.size[0]} x {soft.size[1]} (H x W), but its truth "
-                f"{truth_file} is {truth.shape[0]} x {truth.shape[1]}; check --truth"
+                f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its truth "
+                f"{truth_file} is {size_text(truth.shape)}; check --truth"
             )
         if soft.keys and not 0 <= min(soft.keys) <= max(soft.keys) < classes:
             raise DataError(

@@ -21,6 +21,7 @@ from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips, upsample_maps
 from excel_cam.method.par import guide_image, pixel_adaptive_refinement
 from excel_cam.settings import Settings
+from excel_cam.wording import size_text
 
 Label = NDArray[np.uint8]
 
@@ -69,8 +70,8 @@ def _guide(path: Path, soft: SoftMaps, settings: Settings) -> Tensor:
     stored_size = opened.as_stored(np.zeros(opened.size, np.bool_)).shape
     if stored_size != soft.size:
         raise DataError(
-            f"{path}: this photograph is {stored_size[0]} x {stored_size[1]} (H x W), but its class maps are of an "
-            f"image of {soft.size[0]} x {soft.size[1]}; check --images"
+            f"{path}: this photograph is {size_text(stored_size)} (H x W), but its class maps are of an "
+            f"image of {size_text(soft.size)}; check --images"
         )
     pixels = np.moveaxis(opened.as_stored(np.moveaxis(opened.pixels, -1, 0)), 0, -1)
     image = normalise(pixels, settings.normalisation)

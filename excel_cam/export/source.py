@@ -14,6 +14,7 @@ from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.masks import DAMAGE_ERRORS, mask_names, mask_path
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, run_identity
+from excel_cam.wording import size_text
 
 FORMAT_VERSION = 1  # raised when the meaning of exported files changes
 
@@ -109,8 +110,8 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
             keys = soft.keys
             if soft.size != size:
                 raise DataError(
-                    f"{maps_file}: class maps of an image of {soft.size[0]} x {soft.size[1]} (H x W), but its label "
-                    f"{label} has {size[0]} x {size[1]}; make both in one run"
+                    f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its label "
+                    f"{label} has {size_text(size)}; make both in one run"
                 )
             if keys and max(keys) >= len(export.format.class_names):
                 raise DataError(

@@ -16,8 +16,7 @@ from excel_cam.errors import OutputError
 from excel_cam.export.source import Export, check_names, labelled_images, photograph_suffixes, sources_of
 from excel_cam.files.atomic import hash_json, json_bytes, remove_stale_parts, write_atomically
 from excel_cam.labels.records import check_writable
-
-Report = Callable[[str], None]
+from excel_cam.wording import Report, readable_size
 
 
 def run_export(export: Export, report: Report, on_image: Callable[[], None] = lambda: None) -> dict[str, int]:
@@ -134,13 +133,3 @@ def _announce(export: Export, count: int, pending: int, needed: int, report: Rep
             f"{export.out}: the export needs about {readable_size(needed)}, {readable_size(free)} are free there; "
             "choose another --out, or fewer images with --list"
         )
-
-
-def readable_size(count: int) -> str:
-    """Bytes as people read them: 1234567 → "1.2 MB"."""
-    value, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.lists import IMAGE_SUFFIXES, check_name, quoted
+from excel_cam.files.lists import IMAGE_SUFFIXES, check_name
+from excel_cam.wording import quoted
 
 
 @dataclass(frozen=True)

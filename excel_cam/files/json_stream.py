@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
 from excel_cam.errors import DataError
-from excel_cam.files.lists import quoted
+from excel_cam.wording import quoted
 
 CHUNK = 1 << 22  # bytes read at a time
 LONGEST_ENTRY = 1 << 22  # bytes; an entry of COCO has some thousands

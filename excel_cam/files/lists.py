@@ -13,26 +13,17 @@ from typing import IO
 
 from excel_cam.classes import MAX_CLASSES
 from excel_cam.errors import DataError
+from excel_cam.wording import quoted
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 STANDARD_INPUT = "-"
 
-_QUOTED_LENGTH = 100  # characters of an input's own text that a message repeats
 # VOC's per-class lists add -1, 0 or 1 after the id; other names may hold spaces and digits of their own.
 _DEVKIT_LINE = re.compile(r"(\d{4}_\d{6})\s+-?[01]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:")
 # Everything check_name refuses, in one pass, because it sees every name of a data set.
 _SUSPECT = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\A[A-Za-z]:|(?:\A|/)\.{0,2}(?:/|\Z)")
-
-
-def quoted(value: object) -> str:
-    """`value` as it stands in its file, on one line and cut short, for a message."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # nested too deep, or a whole number of thousands of digits
-        return f"{type(value).__name__} too long to show"
-    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"
 
 
 def read_text(path: Path, what: str) -> str:

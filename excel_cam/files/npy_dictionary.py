@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from excel_cam.errors import DataError
-from excel_cam.files.lists import quoted
+from excel_cam.wording import quoted
 
 _ELEMENT_CODE = re.compile(r"[biuf][1248]|f16|O[48]|[US][1-9]\d{0,4}")
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import KnowledgeError
-from excel_cam.files.atomic import first_lines
+from excel_cam.wording import first_lines
 
 _TOP_KEYS = {"dataset", "template", "classes", "background", "background_class", "provenance"}
 _OPTIONAL_KEYS = {"background_class", "provenance"}

@@ -51,14 +51,6 @@ class TokenLimit:
     most: int
 
 
-def clip_token_limit() -> TokenLimit:
-    """The limit of CLIP's own text towers, without loading one."""
-    from open_clip import SimpleTokenizer
-
-    tokenizer = SimpleTokenizer()
-    return TokenLimit(lambda text: len(tokenizer.encode(text)) + 2, CLIP_CONTEXT)
-
-
 def check_knowledge(knowledge: KnowledgeBase, tokens: TokenLimit) -> list[Finding]:
     """Every check that needs no model, in class and sentence order.
 

@@ -8,22 +8,23 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from tqdm import tqdm
-
 from excel_cam.errors import OutputError
-from excel_cam.files.atomic import first_lines, hash_json, json_line
+from excel_cam.files.atomic import hash_json, json_line
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.knowledge.check import TokenLimit
 from excel_cam.knowledge.language_model import LanguageModel
 from excel_cam.knowledge.prompts import read_answer
 from excel_cam.knowledge.selection import Selection, select_sentences
+from excel_cam.wording import Report, first_lines
 
-Report = Callable[[str], None]
+# Shows how far so many questions have got; what it gives is called after each answer.
+Progress = Callable[[int], AbstractContextManager[Callable[[], object]]]
 
 
 class Journal:
@@ -75,7 +76,7 @@ class Interview:
     journal: Journal
     concurrency: int
     report: Report
-    quiet: bool
+    progress: Progress
 
     def ask_until_complete(self, empty: KnowledgeBase, wanted: int, rounds: int, tokens: TokenLimit) -> Selection:
         """Ask for every class, then up to `rounds` times more for what was refused or missing."""
@@ -114,13 +115,13 @@ class Interview:
             thread.start()
         answers: dict[str, str] = {}
         try:
-            with tqdm(total=len(prompts), unit="class", disable=True if self.quiet else None) as bar:
+            with self.progress(len(prompts)) as advance:
                 while len(answers) < len(prompts):
                     name, outcome = outcomes.get()
                     if isinstance(outcome, Exception):
                         raise outcome
                     answers[name] = outcome
-                    bar.update()
+                    advance()
         except BaseException:
             self.model.stop()  # those that wait give up; answers on their way are still taken and saved
             if any(thread.is_alive() for thread in threads):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import DataError
-from excel_cam.files.lists import quoted, read_text
+from excel_cam.files.lists import read_text
+from excel_cam.wording import quoted
 
 PROMPT = (
     "Write {count} sentences in English that say what a {described} looks like in a photograph: visible parts, shape, "

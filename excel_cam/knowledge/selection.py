@@ -10,10 +10,11 @@ from typing import Any
 
 import excel_cam
 from excel_cam.errors import KnowledgeError
-from excel_cam.files.atomic import first_lines, json_bytes, write_atomically
+from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.knowledge.base import ClassKnowledge, KnowledgeBase
 from excel_cam.knowledge.check import Finding, TokenLimit, check_knowledge
 from excel_cam.knowledge.prompts import PROMPT, sentence_prompt
+from excel_cam.wording import first_lines
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.data.dataset import Sample
-from excel_cam.errors import DataError, OutputError
+from excel_cam.errors import DataError
 from excel_cam.files.atomic import write_atomically
-from excel_cam.labels.records import Identity
 
 _STAMP_LENGTH = 32
 
@@ -81,27 +79,3 @@ def read_maps_stamp(path: Path) -> str | None:
         return None
     except OSError:
         return ""
-
-
-def maps_path(folder: Path, sample: Sample) -> Path:
-    """Where a sample's class maps go: the folders of its name are mirrored."""
-    return folder / f"{sample.name}.npz"
-
-
-def kept_maps(samples: Sequence[Sample], folder: Path, identity: Identity, overwrite: bool) -> set[str]:
-    """Names of the samples whose class maps are there, made as this run would make them.
-
-    Raises `OutputError` where maps were made otherwise and are not to be overwritten.
-    """
-    kept = set()
-    for sample in samples:
-        path = maps_path(folder, sample)
-        found = read_maps_stamp(path)
-        if found == identity.stamp(sample.tags):
-            kept.add(sample.name)
-        elif found is not None and not overwrite:
-            raise OutputError(
-                f"{path}: these class maps were made otherwise, with other tags, or by another program; "
-                "add --overwrite to replace them, or choose another --save-cams"
-            )
-    return kept

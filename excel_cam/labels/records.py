@@ -9,32 +9,16 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import OutputError
-from excel_cam.files.atomic import hash_json, json_bytes, json_line, write_atomically
+from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.labels.shards import WHOLE, Shard
 
 RUN_FILES = ("run", ".json")  # between the two, for a share of the images, which one: ".shard-0-of-3"
 FAILED_FILES = ("failed", ".jsonl")
 _ABSENT = object()
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Everything besides photograph and tags that decides a label's bytes, as JSON can hold it.
-
-    `known` is known from the command and files alone. `resolved` needs the model: weights fingerprint and precision.
-    """
-
-    known: dict[str, Any]
-    resolved: dict[str, Any]
-
-    def stamp(self, tags: tuple[int, ...]) -> str:
-        """32 hexadecimal digits that change when any of it, or the image's tags, change."""
-        return hash_json({"known": self.known, "resolved": self.resolved, "tags": list(tags)})[:32]
 
 
 def run_file(shard: Shard) -> str:
@@ -57,11 +41,11 @@ def read_run(out: Path) -> dict[str, Any] | None:
 
 def read_runs(out: Path) -> dict[str, dict[str, Any]]:
     """Every run record of an output folder by file name; raises `OutputError` when one is damaged."""
-    found = {path.name: _read_record(path) for path in _parts(out, RUN_FILES)}
+    found = {path.name: _read_record(path) for path in files_of_shares(out, RUN_FILES)}
     return {name: record for name, record in found.items() if record is not None}
 
 
-def _parts(out: Path, ends: tuple[str, str]) -> Iterator[Path]:
+def files_of_shares(out: Path, ends: tuple[str, str]) -> Iterator[Path]:
     """The files of one kind in a folder: that of the whole, then those of shares."""
     name = re.compile(rf"{ends[0]}(\.shard-[0-9]+-of-[0-9]+)?{re.escape(ends[1])}")
     found = [path for path in out.glob(f"{ends[0]}*{ends[1]}") if name.fullmatch(path.name)]
@@ -131,73 +115,3 @@ def check_writable(out: Path) -> None:
         raise OutputError(f"{out}: the output folder cannot be made: {error.strerror}") from None
     if not os.access(out, os.W_OK | os.X_OK):
         raise OutputError(f"{out}: no permission to write there; choose another --out")
-
-
-@dataclass
-class FailureLog:
-    """`failed.jsonl`: one line per image of the last run that has no label, with the reason.
-
-    Lines are written as failures happen, each at once, so that a killed run leaves whole lines. An image that later
-    succeeds loses its line; without failures there is no file. Each share of the images has a file of its own.
-    """
-
-    out: Path
-    shard: Shard = WHOLE
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def path(self) -> Path:
-        """The file of this share."""
-        return self.out / failed_file(self.shard)
-
-    def start(self, retried: set[str]) -> None:
-        """Keep the earlier lines, less those of the images about to be tried again.
-
-        Those go from the files of other shares too, where the images were divided otherwise before. Shares of one
-        division have no image in common, so that no file is rewritten that another process adds to.
-        """
-        self.reasons = {name: reason for name, reason in _read_failures(self.path).items() if name not in retried}
-        _write_failures(self.path, self.reasons)
-        self.drop_elsewhere(retried)
-
-    def drop_elsewhere(self, names: set[str]) -> None:
-        """Take the lines of these images out of the files of other shares; at a run's end this repeats `start`'s.
-
-        Two processes that begin at one moment may each put back a line that the other took out.
-        """
-        for path in _parts(self.out, FAILED_FILES):
-            reasons = _read_failures(path)
-            if path != self.path and reasons.keys() & names:
-                _write_failures(path, {name: reason for name, reason in reasons.items() if name not in names})
-
-    def add(self, name: str, reason: str) -> None:
-        """Record one failure."""
-        self.reasons[name] = reason
-        try:
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(json_line({"name": name, "reason": reason}))
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-
-def _read_failures(path: Path) -> dict[str, str]:
-    try:
-        text = path.read_text("utf-8", errors="replace")
-    except FileNotFoundError:
-        return {}
-    reasons = {}
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-            reasons[entry["name"]] = entry["reason"]
-        except (ValueError, KeyError, TypeError):
-            continue  # a line we did not write
-    return reasons
-
-
-def _write_failures(path: Path, reasons: dict[str, str]) -> None:
-    if reasons:
-        lines = (json_line({"name": name, "reason": reason}) for name, reason in reasons.items())
-        write_atomically(path, "".join(lines).encode())
-    else:
-        path.unlink(missing_ok=True)

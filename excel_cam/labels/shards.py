@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import click
+from typing import TypeVar
 
 from excel_cam.errors import UsageError
 
@@ -41,21 +39,6 @@ class Shard:
 
 
 WHOLE = Shard()
-
-
-class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """`I/N` on the command line or in a config file."""
-
-    name = "I/N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
-        """Read a share."""
-        if isinstance(value, Shard):
-            return value
-        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(value).strip())
-        if not found or not int(found[1]) < int(found[2]):
-            self.fail(f"'{value}' is not I/N with I from 0 to N - 1, such as 0/4 for the first of four", param, ctx)
-        return Shard(int(found[1]), int(found[2]), "--shard")
 
 
 def chosen_shard(given: Shard | None, environ: Mapping[str, str]) -> Shard:

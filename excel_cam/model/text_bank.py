@@ -6,7 +6,6 @@ The text tower's work is done once per knowledge base, weights and settings, and
 from __future__ import annotations
 
 import io
-import math
 import re
 import zipfile
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from excel_cam.errors import KnowledgeError, OutputError
 from excel_cam.files.atomic import cache_folder, hash_json, write_atomically
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.method.clustering import cluster_centres
+from excel_cam.method.enrichment import enrich_rows
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_rows import prompt_rows, sentence_rows, sentence_slices
 from excel_cam.settings import Settings
@@ -148,27 +148,3 @@ def _cluster(sentences: NDArray[np.float64], count: int, knowledge: KnowledgeBas
             f"the knowledge base '{knowledge.dataset}' cannot be clustered: {error}; "
             "make its sentences differ more or lower --clusters"
         ) from None
-
-
-def enrich_rows(
-    rows: NDArray[np.float64], bank: NDArray[np.float64], keep: float, strength: float
-) -> NDArray[np.float64]:
-    """Attribute hunting: add to each row the attributes it resembles most (step 1.5).
-
-    rows: (K, D) unit rows. bank: (D, B). keep: share of the attributes a row may draw on. strength: λ.
-    Returns (K, D) unit rows.
-    """
-    enriched = rows + strength * attribute_shares(rows, bank, keep) @ bank.T
-    return enriched / np.linalg.norm(enriched, axis=1, keepdims=True)
-
-
-def attribute_shares(rows: NDArray[np.float64], bank: NDArray[np.float64], keep: float) -> NDArray[np.float64]:
-    """(K, B): how much of each attribute a row draws on; 0 for those dropped, each row's sum is 1."""
-    similarities = rows @ bank
-    dropped = min(math.floor((1 - keep) * bank.shape[1]), bank.shape[1] - 1)  # a tiny share still keeps one
-    for row in similarities:
-        row[np.argsort(row, kind="stable")[:dropped]] = -np.inf
-    # Softmax without a temperature, as in the release: the similarities of unit rows leave it nearly flat.
-    shares = np.exp(similarities - similarities.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    return shares

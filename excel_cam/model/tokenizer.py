@@ -1,4 +1,4 @@
-"""CLIP's tokenizer for a model whose token table holds only some of its rows."""
+"""CLIP's tokenizer: how many tokens its own towers read, and words for a token table that holds only some rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from open_clip import SimpleTokenizer
 
 from excel_cam.errors import ModelError
+from excel_cam.knowledge.check import CLIP_CONTEXT, TokenLimit
 
 UNKNOWN = -1  # stands in `tokens` for the row that every other word is read as
 
@@ -43,3 +44,9 @@ class KnownWords(SimpleTokenizer):
             for word in text.split()
             if any(token not in self._row_of for token in super(KnownWords, self).encode(word))
         ]
+
+
+def clip_token_limit() -> TokenLimit:
+    """The limit of CLIP's own text towers, without loading one."""
+    tokenizer = SimpleTokenizer()
+    return TokenLimit(lambda text: len(tokenizer.encode(text)) + 2, CLIP_CONTEXT)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
-from excel_cam.evaluation.evaluate import Evaluation, confusion_matrix
+from excel_cam.evaluation.scores import Evaluation, confusion_matrix
 from excel_cam.labels.class_maps import SoftMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
 

@@ -15,6 +15,7 @@ from excel_cam.files.masks import mask_names, mask_path, read_mask
 from excel_cam.labels.class_maps import SoftMaps, read_maps
 from excel_cam.labels.folder import class_names_of, photographs_of, require_photographs, run_identity
 from excel_cam.settings import Settings
+from excel_cam.wording import size_text
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,3 @@ def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> SoftM
     if soft.keys and (0 in soft.maps.shape or not np.isfinite(soft.maps).all()):
         raise DataError(f"{path}: class maps without a value, or with one that is no number; make them again")
     return soft
-
-
-def size_text(size: Sequence[int]) -> str:
-    """An (H, W) as messages show it."""
-    return f"{size[0]} x {size[1]}"

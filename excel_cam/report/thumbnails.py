@@ -14,7 +14,8 @@ from excel_cam.errors import DataError
 from excel_cam.files.masks import mask_path
 from excel_cam.files.photographs import read_photograph, turn_upright
 from excel_cam.report.measure import evaluate_one, stretched
-from excel_cam.report.source import Masks, ViewSource, read_masks, size_text
+from excel_cam.report.source import Masks, ViewSource, read_masks
+from excel_cam.wording import size_text
 
 
 @dataclass(frozen=True)

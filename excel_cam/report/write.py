@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.errors import OutputError, UsageError
-from excel_cam.export.write import readable_size
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
 from excel_cam.report.source import ViewSource, open_view
 from excel_cam.report.strip import write_strip
+from excel_cam.wording import readable_size
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from excel_cam.data.dataset import Sample
-from excel_cam.errors import ImageError, OutputError
+from excel_cam.errors import ImageError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.photographs import Photograph
-from excel_cam.labels.png import read_stamp
-from excel_cam.labels.records import FailureLog, Identity
+from excel_cam.labels.failures import FailureLog
+from excel_cam.labels.identity import Identity
+from excel_cam.run.plan import Plan, label_path
 
 # Labels of one batch are held at a time; a batch is closed early when theirs would have more pixels than this.
 BATCH_PIXELS = 100_000_000
 WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with
 
 Result = TypeVar("Result")
-LabelBatch = Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
-WriteResult = Callable[[Sample, Photograph, Result, str], None]  # with the stamp of the label
-ReadImage = Callable[[Path], Photograph]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages(Generic[Result]):
+    """What is done with a photograph: read in threads, labelled in batches, written with its stamp in threads."""
+
+    read: Callable[[Path], Photograph]
+    label: Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
+    write: Callable[[Sample, Photograph, Result, str], None]
 
 
 @dataclass(frozen=True)
@@ -41,63 +48,33 @@ class Outcome:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which images still need a label. `stale` have one that was made otherwise."""
+@dataclass
+class Tally:
+    """How many images came out how."""
 
-    samples: tuple[Sample, ...]
-    done: frozenset[str]
-    stale: tuple[Sample, ...]
+    labelled: int = 0
+    kept: int = 0
+    failed: int = 0
 
-    @property
-    def pending(self) -> int:
-        """Images without a label of this identity."""
-        return len(self.samples) - len(self.done)
-
-
-def label_path(out: Path, sample: Sample) -> Path:
-    """Where a sample's label goes: the folders of its name are mirrored."""
-    return out / f"{sample.name}.png"
-
-
-def plan_run(samples: tuple[Sample, ...], out: Path, identity: Identity) -> Plan:
-    """Compare the labels in `out` with what this run would make; raises `OutputError` before a photograph is lost."""
-    done, stale = set(), []
-    stamps: dict[tuple[int, ...], str] = {}
-    for sample in samples:
-        path = label_path(out, sample)
-        if path == sample.image_path or (sample.image_path.suffix == ".png" and _same_file(path, sample.image_path)):
-            raise OutputError(f"{path}: the label would replace its own photograph; choose another --out")
-        found = read_stamp(path)
-        if found is None:
-            continue
-        if sample.tags not in stamps:
-            stamps[sample.tags] = identity.stamp(sample.tags)
-        if found == stamps[sample.tags]:
-            done.add(sample.name)
+    def add(self, outcome: Outcome) -> None:
+        """One more."""
+        if outcome.kept:
+            self.kept += 1
+        elif outcome.reason is not None:
+            self.failed += 1
         else:
-            stale.append(sample)
-    return Plan(samples, frozenset(done), tuple(stale))
+            self.labelled += 1
 
-
-def _same_file(first: Path, second: Path) -> bool:
-    try:
-        return first.samefile(second)
-    except OSError:
-        return False
+    def counts(self) -> dict[str, int]:
+        """As the run record has them."""
+        images = self.labelled + self.kept + self.failed
+        return {"images": images, "labelled": self.labelled, "kept": self.kept, "failed": self.failed}
 
 
 def execute(
-    plan: Plan,
-    out: Path,
-    identity: Identity,
-    label_batch: LabelBatch[Result],
-    write_result: WriteResult[Result],
-    read_image: ReadImage,
-    failures: FailureLog,
-    batch_size: int,
+    plan: Plan, stages: Stages[Result], *, out: Path, identity: Identity, failures: FailureLog, batch_size: int,
     workers: int,
-) -> Iterator[Outcome]:
+) -> Iterator[Outcome]:  # fmt: skip
     """Label what the plan leaves to do; yields every image's outcome in the data set's order.
 
     Raises `OutputError` when a label cannot be written. However the iteration ends, only whole files are left.
@@ -108,13 +85,13 @@ def execute(
     writer = ThreadPoolExecutor(max(1, workers // WORKERS_PER_WRITER), thread_name_prefix="write")
     try:
         written: deque[tuple[Sample, Future[None] | str | None]] = deque()
-        for batch in _decoded_batches(plan, decoders, read_image, batch_size, lookahead=batch_size + workers):
+        for batch in _decoded_batches(plan, decoders, stages.read, batch_size, lookahead=batch_size + workers):
             good = [(sample, image) for sample, image in batch if isinstance(image, Photograph)]
-            results = iter(label_batch([image for _, image in good], [sample.tags for sample, _ in good]))
+            results = iter(stages.label([image for _, image in good], [sample.tags for sample, _ in good]))
             for sample, image in batch:
                 if isinstance(image, Photograph):
                     stamp = identity.stamp(sample.tags)
-                    written.append((sample, writer.submit(write_result, sample, image, next(results), stamp)))
+                    written.append((sample, writer.submit(stages.write, sample, image, next(results), stamp)))
                 else:
                     written.append((sample, image))
             # The batch before this one has had the time of a forward pass to be written.
@@ -140,7 +117,7 @@ def _settle(entry: tuple[Sample, Future[None] | str | None], out: Path, failures
 
 
 def _decoded_batches(
-    plan: Plan, decoders: ThreadPoolExecutor, read_image: ReadImage, batch_size: int, lookahead: int
+    plan: Plan, decoders: ThreadPoolExecutor, read_image: Callable[[Path], Photograph], batch_size: int, lookahead: int
 ) -> Iterator[list[tuple[Sample, Photograph | str | None]]]:
     """Batches of (sample, photograph | reason it cannot be read | None for a label that is kept).
 

@@ -39,12 +39,12 @@ GRID_DTYPE = torch.float64
 # Photographs of one size are refined together, as many as have so many pixels: 48 float32 affinities each, 1.5 GiB.
 REFINED_PIXELS = 2**23
 
-Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
+Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index without a background class), 255 ignored
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPhotograph:
     """A label, and the class maps it comes from; both may still be under way from the device until asked for."""
 
     fetch_label: Callable[[], Label]
@@ -65,7 +65,7 @@ class Labelled:
 class _Job:
     """A photograph with its tags, and the (H, W) its label is to have."""
 
-    photograph: Photograph
+    photograph: Pixels
     tags: Sequence[int]
     size: tuple[int, int]
 
@@ -85,7 +85,7 @@ class Labeller:
         self._views = chosen_views(settings, model.patch)
         self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
 
-    def label(self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Label]:
+    def label(self, photographs: Sequence[Pixels], tags: Sequence[Sequence[int]]) -> list[Label]:
         """Label photographs of any sizes, each with the 0-based classes present in it.
 
         Returns one (H, W) uint8 label per photograph, at its size; all background where there are no tags, all
@@ -96,8 +96,8 @@ class Labeller:
         return [labelled.label for labelled in self.label_with_maps(photographs, tags, sizes)]
 
     def label_with_maps(
-        self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]]
-    ) -> list[Labelled]:
+        self, photographs: Sequence[Pixels], tags: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[LabelledPhotograph]:
         """As `label`, with the class maps behind each label. `sizes` are the labels' own, (H, W).
 
         A label larger than its photograph, which was then reduced, comes from enlarged scores.
@@ -118,9 +118,9 @@ class Labeller:
             tagged = tagged[len(group) :]
         return results
 
-    def _untagged(self, size: tuple[int, int]) -> Labelled:
+    def _untagged(self, size: tuple[int, int]) -> LabelledPhotograph:
         value = 0 if self.has_background else IGNORE
-        return Labelled(lambda: np.full(size, value, np.uint8), lambda: np.zeros((0, self.side, self.side)))
+        return LabelledPhotograph(lambda: np.full(size, value, np.uint8), lambda: np.zeros((0, self.side, self.side)))
 
     def _forward_size(self, count: int) -> int:
         # One photograph fills a CPU's caches, and matrix products of another height may round differently: going one
@@ -128,7 +128,7 @@ class Labeller:
         return 1 if self.model.device.type == "cpu" else count
 
     @torch.inference_mode()
-    def _label_batch(self, jobs: Sequence[_Job]) -> list[Labelled]:
+    def _label_batch(self, jobs: Sequence[_Job]) -> list[LabelledPhotograph]:
         """Label photographs in one forward pass. On CUDA this returns before the device has done all of it."""
         device = self.model.device
         uploaded = [to_device(job.photograph, torch.uint8, device) for job in jobs]
@@ -139,14 +139,14 @@ class Labeller:
 
     def _label_maps(
         self, jobs: Sequence[_Job], maps: Tensor, attention: Tensor, normalised: Sequence[Tensor], inputs: Tensor
-    ) -> list[Labelled]:
+    ) -> list[LabelledPhotograph]:
         """From the maps of step 4, (n, T, h, w), and A to labels: images together as far as their sizes agree."""
         tags = to_device(_evened([job.tags for job in jobs]), torch.int64, maps.device)
         refined = maps[torch.arange(len(jobs), device=maps.device)[:, None], tags]
         if self.settings.affinity:
             transitions = transition_matrix(attention.to(GRID_DTYPE))
             refined = refine_maps(refined, transitions, self.settings.box_threshold)
-        results: dict[int, Labelled] = {}
+        results: dict[int, LabelledPhotograph] = {}
         for bucket in _alike(jobs):
             source = self.settings.par_image
             guides = torch.stack([guide_image(normalised[i], inputs[i], source) for i in bucket])
@@ -249,5 +249,5 @@ def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
         yield from (places[start : start + most] for start in range(0, len(places), most))
 
 
-def _labelled(labels: HostCopy, place: int, maps: Tensor) -> Labelled:
-    return Labelled(lambda: labels.numpy()[place], lambda: HostCopy(maps).numpy())
+def _labelled(labels: HostCopy, place: int, maps: Tensor) -> LabelledPhotograph:
+    return LabelledPhotograph(lambda: labels.numpy()[place], lambda: HostCopy(maps).numpy())

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from excel_cam.classes import MAX_CLASSES
 from excel_cam.errors import UsageError
-from excel_cam.files.lists import quoted, read_class_list
+from excel_cam.files.lists import read_class_list
 from excel_cam.knowledge.base import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+from excel_cam.wording import quoted
 
 if TYPE_CHECKING:
     from excel_cam.model.text_bank import TextBank

@@ -6,7 +6,7 @@ The pipeline and the settings are those of `generate`; there is no data set, no 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError, OutputError, UsageError
-from excel_cam.files.atomic import hash_json
 from excel_cam.files.masks import read_mask
 from excel_cam.files.photographs import read_photograph
+from excel_cam.labels.identity import Identity, known_identity, resolved_identity
 from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_picture, write_overlay
 from excel_cam.labels.png import class_shares, read_stamp, write_label
-from excel_cam.labels.records import Identity, check_writable
+from excel_cam.labels.records import check_writable
 from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
 from excel_cam.settings import ModelChoice, Settings, check_crf_backend
+from excel_cam.wording import Report
 
 if TYPE_CHECKING:
     from excel_cam.run.labeller import Labeller
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class PhotoOutcome:
     """What became of one photograph: the share of its pixels per label value, or why it could not be read."""
 
     place: Place
@@ -94,7 +93,7 @@ def _identity(path: Path) -> tuple[int, int] | str:
 def label_photographs(
     places: Sequence[Place], choice: ClassChoice, model_choice: ModelChoice, settings: Settings, writing: Writing,
     report: Report,
-) -> Iterator[Labelled]:  # fmt: skip
+) -> Iterator[PhotoOutcome]:  # fmt: skip
     """Label each photograph with all the classes, write its files, and yield what became of it.
 
     A label made by the same command is kept. Raises `OutputError` before any work where other files are in the way,
@@ -116,7 +115,7 @@ def label_photographs(
         try:
             yield _label_one(place, choice.names, labeller, stamp, writing, keep)
         except ImageError as error:
-            yield Labelled(place, {}, reason=str(error))
+            yield PhotoOutcome(place, {}, reason=str(error))
 
 
 def _refuse_foreign(places: Sequence[Place], found: dict[Path, str | None]) -> None:
@@ -136,15 +135,14 @@ def _prepare(
     choice: ClassChoice, model_choice: ModelChoice, settings: Settings, png_mode: str, report: Report
 ) -> tuple[Labeller, str]:
     """The labeller, and the stamp of its labels."""
-    from excel_cam.run.generate import prepare_text
+    from excel_cam.model.prepare import prepare_text
     from excel_cam.run.labeller import Labeller
 
     model, bank = prepare_text(model_choice, choice.knowledge, settings, report)
-    known = {
-        "command": "label", "settings": settings.group("text") | settings.group("image"),
-        "knowledge": hash_json(choice.knowledge.content()), "model": model.name, "png_mode": png_mode,
-    }  # fmt: skip
-    identity = Identity(known, {"weights": model.fingerprint, "precision": model.precision})
+    known = known_identity(
+        settings, knowledge=choice.knowledge.content(), model=model.name, png_mode=png_mode, command="label"
+    )
+    identity = Identity(known, resolved_identity(model.fingerprint, model.precision))
     return Labeller(model, without_borrowed_attributes(bank, choice), settings), identity.stamp(_tags(choice.names))
 
 
@@ -154,16 +152,16 @@ def _tags(names: Sequence[str]) -> tuple[int, ...]:
 
 def _label_one(
     place: Place, names: Sequence[str], labeller: Labeller, stamp: str, writing: Writing, keep: bool
-) -> Labelled:
+) -> PhotoOutcome:
     """Label one photograph and write its files; raises `ImageError`."""
     if keep and place.overlay.exists():
-        return Labelled(place, class_shares(read_mask(place.label, len(names))), kept=True)
+        return PhotoOutcome(place, class_shares(read_mask(place.label, len(names))), kept=True)
     pixels, label = _compute(labeller, place.photograph, _tags(names))
     if not keep:
         write_label(place.label, label, writing.png_mode, stamp)
     legend = dict(enumerate(names, start=1)) | {IGNORE: "ignore"}
     write_overlay(place.overlay, overlay_picture(pixels, label, legend))
-    return Labelled(place, class_shares(label), kept=keep)
+    return PhotoOutcome(place, class_shares(label), kept=keep)
 
 
 def _compute(labeller: Labeller, photograph: Path, tags: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -11,8 +11,9 @@ from typing import Any
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES
 from excel_cam.errors import DataError
 from excel_cam.files.json_stream import Entry, read_entries
-from excel_cam.files.lists import check_name, drop_image_suffix, quoted
+from excel_cam.files.lists import check_name, drop_image_suffix
 from excel_cam.tags.lookup import ClassLookup, Tags
+from excel_cam.wording import quoted
 
 SECTIONS = ("images", "annotations", "categories")
 

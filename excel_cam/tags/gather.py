@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
-from excel_cam.data.coco import match_coco_names
-from excel_cam.data.dataset import match_names
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.lists import quoted
 from excel_cam.files.masks import mask_names, mask_path, read_mask
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import Tags
+from excel_cam.tags.match import match_coco_names, match_names
 from excel_cam.tags.read import read_tags, read_voc_annotations
+from excel_cam.wording import quoted
 
 
 @dataclass(frozen=True)

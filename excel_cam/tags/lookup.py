@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from excel_cam.classes import COCO_CLASSES
 from excel_cam.errors import DataError
-from excel_cam.files.lists import quoted
+from excel_cam.wording import quoted
 
 Tags = dict[str, tuple[int, ...]]  # name of an image -> 0-based class indices, ascending, each once
 

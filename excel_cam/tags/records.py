@@ -10,9 +10,10 @@ from pathlib import Path
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES
 from excel_cam.errors import DataError
 from excel_cam.files.json_stream import Entry, read_entries
-from excel_cam.files.lists import check_name, quoted, read_text
+from excel_cam.files.lists import check_name, read_text
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import ClassLookup, Tags, name_of_number
+from excel_cam.wording import quoted
 
 _COCO_INDICES = {category: index for index, category in enumerate(COCO_CATEGORY_IDS)}
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import json_line, write_atomically
-from excel_cam.files.lists import quoted
 from excel_cam.tags.lookup import Tags, number_of_name
+from excel_cam.wording import quoted
 
 NUMBERED_FILE = "cls_labels.npy"  # by IRN's custom with whole numbers as keys; cls_labels_onehot.npy has names
 

@@ -20,9 +20,10 @@ from excel_cam.errors import DataError, KnowledgeError, SettingsError
 from excel_cam.evaluation.evaluate import evaluate_labels
 from excel_cam.files.lists import read_class_list
 from excel_cam.knowledge.base import KnowledgeBase, parse_knowledge
+from excel_cam.method.enrichment import enrich_rows
 from excel_cam.method.label_map import label_map
 from excel_cam.model.clip import load_model
-from excel_cam.model.text_bank import build_text_bank, enrich_rows
+from excel_cam.model.text_bank import build_text_bank
 from excel_cam.model.text_rows import prompt_rows, sentence_rows
 from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice, Settings

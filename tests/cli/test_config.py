@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from excel_cam.cli.config import tomllib
-from excel_cam.data.dataset import find_voc_root
+from excel_cam.data.voc import find_voc_root
 from excel_cam.settings import PRESETS
 
 Run = Callable[..., Result]

@@ -16,9 +16,10 @@ from PIL import Image
 
 from excel_cam import ClipModel, Labeller, Settings, build_text_bank, load_model, read_image, shipped_knowledge
 from excel_cam.classes import IGNORE, VOC_CLASSES
-from excel_cam.data.dataset import Sample, open_demo
+from excel_cam.data.dataset import Sample
+from excel_cam.data.voc import open_demo
 from excel_cam.evaluation.bootstrap import class_counts, mean_iou
-from excel_cam.evaluation.evaluate import confusion_matrix
+from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import ModelChoice

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from excel_cam.classes import VOC_CLASSES
-from excel_cam.data.dataset import Sample, find_voc_root, open_voc
+from excel_cam.data.dataset import Sample
+from excel_cam.data.voc import find_voc_root, open_voc
 from excel_cam.errors import DataError, UsageError
 
 

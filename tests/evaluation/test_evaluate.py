@@ -15,7 +15,8 @@ from PIL import Image
 
 from excel_cam.classes import voc_palette
 from excel_cam.errors import DataError, SettingsError
-from excel_cam.evaluation.evaluate import Evaluation, IgnoreAs, evaluate_labels, format_evaluation, mask_names
+from excel_cam.evaluation.evaluate import evaluate_labels, format_evaluation, mask_names
+from excel_cam.evaluation.scores import Evaluation, IgnoreAs
 
 CLASSES = ("cat", "sofa", "train")
 

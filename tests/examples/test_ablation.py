@@ -12,7 +12,7 @@ from drawn import draw_photograph
 from PIL import Image
 
 from excel_cam.evaluation.bootstrap import DRAWS
-from excel_cam.evaluation.evaluate import confusion_matrix
+from excel_cam.evaluation.scores import confusion_matrix
 
 
 def test_confusion_skips_ignored_truth_and_counts_an_ignored_label_as_background() -> None:

@@ -20,8 +20,8 @@ from PIL import Image
 
 from excel_cam.classes import VOC_CLASSES
 from excel_cam.export import write as export_module
-from excel_cam.export.write import readable_size
 from excel_cam.labels.class_maps import write_maps
+from excel_cam.wording import readable_size
 
 Run = Callable[..., Result]
 

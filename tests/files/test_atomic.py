@@ -18,7 +18,6 @@ from excel_cam.errors import OutputError
 from excel_cam.files import atomic
 from excel_cam.files.atomic import (
     cache_folder,
-    first_lines,
     hash_file,
     hash_json,
     json_bytes,
@@ -26,6 +25,7 @@ from excel_cam.files.atomic import (
     remove_stale_parts,
     write_atomically,
 )
+from excel_cam.wording import first_lines
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

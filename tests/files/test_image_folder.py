@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from excel_cam.data.dataset import DataSet, Sample, open_folder
+from excel_cam.data.dataset import DataSet, Sample
+from excel_cam.data.folder import open_folder
 from excel_cam.errors import DataError, UsageError
 
 

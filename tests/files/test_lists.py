@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excel_cam.errors import DataError
-from excel_cam.files.lists import check_name, drop_image_suffix, quoted, read_class_list, read_names
+from excel_cam.files.lists import check_name, drop_image_suffix, read_class_list, read_names
+from excel_cam.wording import quoted
 
 
 def list_file(tmp_path: Path, text: str | bytes) -> Path:

@@ -12,13 +12,8 @@ import pytest
 from click.testing import Result
 
 from excel_cam.knowledge.base import ClassKnowledge, KnowledgeBase
-from excel_cam.knowledge.check import (
-    TokenLimit,
-    check_embeddings,
-    check_knowledge,
-    clip_token_limit,
-    report_lines,
-)
+from excel_cam.knowledge.check import TokenLimit, check_embeddings, check_knowledge, report_lines
+from excel_cam.model.tokenizer import clip_token_limit
 
 WORDS = TokenLimit(lambda text: len(text.split()), 30)
 FINE = "its steel boom is striped in red and white."

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excel_cam.errors import UsageError
-from excel_cam.labels.records import FailureLog, read_run, read_runs
+from excel_cam.labels.failures import FailureLog
+from excel_cam.labels.records import read_run, read_runs
 from excel_cam.labels.shards import WHOLE, Shard, chosen_shard
 
 Run = Callable[..., Result]

@@ -25,7 +25,7 @@ from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips, label_map, stack_background, upsample_maps
 from excel_cam.method.views import View, average_over_views, chosen_views
-from excel_cam.run.labeller import Labelled
+from excel_cam.run.labeller import LabelledPhotograph
 from excel_cam.settings import ModelChoice
 
 SETTINGS = Settings(size=96, refine="none")
@@ -46,7 +46,7 @@ def bank() -> TextBank:
     return TextBank(tuple("abcdef"), text, np.zeros((64, 0), np.float32), text, 4, Path("none"), False)
 
 
-def labelled(model: ClipModel, bank: TextBank, **changes: object) -> Labelled:
+def labelled(model: ClipModel, bank: TextBank, **changes: object) -> LabelledPhotograph:
     labeller = Labeller(model, bank, replace(SETTINGS, **changes))  # type: ignore[arg-type]
     return labeller.label_with_maps([PHOTOGRAPH], [TAGS], [(60, 97)])[0]
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from excel_cam.errors import KnowledgeError, OutputError
 from excel_cam.knowledge.base import ClassKnowledge, KnowledgeBase, parse_knowledge, prompts_alone, shipped_knowledge
+from excel_cam.method.enrichment import enrich_rows
 from excel_cam.model import text_bank as text_bank_module
 from excel_cam.model.clip import ClipModel, load_model
-from excel_cam.model.text_bank import TextBank, build_text_bank, cluster_count, enrich_rows
+from excel_cam.model.text_bank import TextBank, build_text_bank, cluster_count
 from excel_cam.settings import ModelChoice, Settings
 
 TOLERANCE = 1e-6

@@ -23,7 +23,7 @@ from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.batch_size import CPU_BATCH, LARGEST_BATCH, automatic_batch_size, largest_batch
-from excel_cam.run.labeller import Labelled, _Job
+from excel_cam.run.labeller import LabelledPhotograph, _Job
 from excel_cam.run.transfer import HostCopy, to_device
 from excel_cam.settings import ModelChoice
 
@@ -74,7 +74,7 @@ def bank(model: ClipModel) -> TextBank:
         return build_text_bank(shipped_knowledge("voc"), model, Settings(attributes="none"))
 
 
-def from_maps(labeller: Labeller, which: list[int], sizes: list[tuple[int, int]]) -> list[Labelled]:
+def from_maps(labeller: Labeller, which: list[int], sizes: list[tuple[int, int]]) -> list[LabelledPhotograph]:
     """The part after the forward pass, for maps and attention that are the same however images are grouped."""
     random = torch.Generator().manual_seed(5)
     side, classes = labeller.side, 45

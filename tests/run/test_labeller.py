@@ -183,10 +183,10 @@ def test_recorded_results_of_another_implementation(name: str) -> None:
     from open_clip.transformer import QuickGELU, VisionTransformer
 
     from excel_cam.method.affinity import box_mask, refine_maps, transition_matrix
+    from excel_cam.method.enrichment import enrich_rows
     from excel_cam.method.images import normalise, resize_to_input
     from excel_cam.method.label_map import label_map, stack_background, upsample_maps
     from excel_cam.method.par import pixel_adaptive_refinement
-    from excel_cam.model.text_bank import enrich_rows
 
     with np.load(f"{PARITY}/{name}.npz") as file:
         stored = dict(file)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES
 from excel_cam.cli.main import cli
 from excel_cam.data.coco import open_coco
-from excel_cam.data.dataset import open_folder
+from excel_cam.data.folder import open_folder
 from excel_cam.errors import DataError
 from excel_cam.tags.read import read_tags
 

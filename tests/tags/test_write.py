@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from excel_cam.classes import COCO_CLASSES, VOC_CLASSES
-from excel_cam.data.coco import match_coco_names
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.tags.lookup import Tags, coco_number, name_of_number, number_of_name
+from excel_cam.tags.match import match_coco_names
 from excel_cam.tags.read import read_tags
 from excel_cam.tags.write import check_tags_path, write_tags
 

@@ -9,6 +9,7 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.progress import progress_bar
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
 
@@ -47,8 +48,6 @@ def view(
     Doubt is the share of a class map's cells whose two best scores are close; without --cams the share of pixels that
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
     """
-    from tqdm import tqdm
-
     from excel_cam.files.lists import read_names
     from excel_cam.report.source import named_classes
     from excel_cam.report.strip import MOST_ROWS
@@ -72,7 +71,7 @@ def view(
         overwrite,
     )  # fmt: skip
 
-    with tqdm(unit="image", disable=True if quiet else None) as bar:
+    with progress_bar(None, "image", quiet) as bar:
         for line in run_view(chosen, bar.update):
             if not quiet:
                 bar.clear()

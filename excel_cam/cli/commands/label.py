@@ -17,6 +17,7 @@ from excel_cam.cli.options import (
     png_mode_option,
     settings_options,
 )
+from excel_cam.cli.progress import reporter
 
 
 @click.command()
@@ -49,16 +50,13 @@ def label(
     --classes. Classes of VOC and COCO get their knowledge bases' sentences, others are compared by prompts alone. Exit
     status: 0 all done, 1 error, 2 usage, 3 some photographs could not be read.
     """
-    from excel_cam.cli.main import EXIT_SOME_FAILED
-    from excel_cam.cli.shares import share_record, share_text
+    from excel_cam.cli.exits import EXIT_SOME_FAILED
+    from excel_cam.cli.outcome import share_record, share_text
     from excel_cam.files.atomic import json_line
     from excel_cam.run.photo_classes import choose_classes
     from excel_cam.run.photos import Writing, choose_places, label_photographs
 
-    def report(message: str) -> None:
-        if not quiet:
-            click.echo(message, err=True)
-
+    report = reporter(quiet)
     settings, _sources = chosen_settings(ctx)
     choice = choose_classes(classes, knowledge)
     places = choose_places(photographs, out, report)

@@ -11,10 +11,11 @@ from click.core import ParameterSource
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, Numbers
+from excel_cam.cli.progress import progress_bar
 from excel_cam.shipped import DEMO_TRUTH
 
 if TYPE_CHECKING:
-    from excel_cam.evaluation.evaluate import IgnoreAs
+    from excel_cam.evaluation.scores import IgnoreAs
 
 OF_A_SWEEP = ("cams", "images", "powers", "thresholds", "curve")
 NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignore_as")
@@ -120,8 +121,6 @@ def _check_combination(ctx: click.Context, labels: Path | None, sweep: bool) -> 
 
 def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None) -> None:
     """Sweep, print what was found, and draw it where asked for."""
-    from tqdm import tqdm
-
     from excel_cam.evaluation.sweep import choose_sweep, draw_sweep, format_sweep, sweep_backgrounds
     from excel_cam.files.atomic import write_atomically
 
@@ -130,7 +129,7 @@ def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names:
     if curve is not None and curve.suffix != ".svg":
         raise click.UsageError(f"--curve: {curve} does not end in .svg, which is what is drawn")
     request = choose_sweep(p["cams"], truth, class_names, names, p["images"], p["labels"], p["powers"], p["thresholds"])
-    with tqdm(total=len(request.names), unit="image", disable=None) as bar:
+    with progress_bar(len(request.names), "image") as bar:
         found = sweep_backgrounds(request, bar.update)
     _print(p["as_json"], found, format_sweep(found))
     if curve is not None:

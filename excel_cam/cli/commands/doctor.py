@@ -8,6 +8,7 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.progress import progress_bar
 from excel_cam.shipped import DEMO_IMAGES
 
 
@@ -33,8 +34,6 @@ def doctor(
     --fix writes 8-bit grey (mode L) in place of palettes, VOC colours, equal channels, alpha and 16 bits, where the
     class indices are certain. Exit status: 0 nothing or warnings alone, 1 errors left.
     """
-    from tqdm import tqdm
-
     from excel_cam.doctor.examine import Examination, examine
     from excel_cam.files.atomic import json_line
     from excel_cam.labels.folder import class_names_of
@@ -53,7 +52,7 @@ def doctor(
     options = [str(part) for pair in given.items() if pair[1] is not None for part in pair]
     command = ("excel-cam", "doctor", str(labels), *options, "--fix")
     read = None if tags is None or names is None else read_tags(tags, names)
-    with tqdm(unit="label", disable=None) as bar:
+    with progress_bar(None, "label") as bar:
         diagnosis = examine(Examination(labels, names, images, read, fix, command), bar.update)
     if as_json:
         click.echo(json_line(diagnosis.to_json_dict()), nl=False)

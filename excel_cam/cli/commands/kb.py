@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from excel_cam.cli.kb_write import kb_prompts, kb_write
-from excel_cam.cli.options import chosen_model, model_options
+from excel_cam.classes import DATASET_CLASSES
+from excel_cam.cli.commands.kb_write import kb_prompts, kb_write
+from excel_cam.cli.config import config_options
+from excel_cam.cli.options import FILE, chosen_model, chosen_settings, model_options, settings_options
+from excel_cam.cli.progress import reporter
 
 if TYPE_CHECKING:
     from excel_cam.knowledge.base import KnowledgeBase
@@ -72,8 +76,9 @@ def _attributes(
 ) -> list[str]:
     from excel_cam.errors import KnowledgeError
     from excel_cam.knowledge.show import attribute_lines
+    from excel_cam.method.enrichment import attribute_shares
     from excel_cam.model.clip import load_model
-    from excel_cam.model.text_bank import attribute_shares, build_text_bank
+    from excel_cam.model.text_bank import build_text_bank
     from excel_cam.model.text_rows import sentence_rows
     from excel_cam.settings import Settings
 
@@ -104,14 +109,8 @@ def kb_check(ctx: click.Context, /, knowledge: str, **_: Any) -> None:
     embedding is nearer to another class than to their own are warned of.
     """
     from excel_cam.knowledge.base import find_knowledge
-    from excel_cam.knowledge.check import (
-        TokenLimit,
-        all_fit,
-        check_embeddings,
-        check_knowledge,
-        clip_token_limit,
-        report_lines,
-    )
+    from excel_cam.knowledge.check import TokenLimit, all_fit, check_embeddings, check_knowledge, report_lines
+    from excel_cam.model.tokenizer import clip_token_limit
 
     base = find_knowledge(knowledge)
     asked = (ctx.get_parameter_source(name) for name in ("model", "pretrained", "weights"))
@@ -148,4 +147,43 @@ def kb_diff(first: str, second: str) -> None:
     click.echo("\n".join(lines or ["no differences"]))
 
 
-KB_COMMANDS = (kb_list, kb_show, kb_check, kb_diff, kb_prompts, kb_write)
+@click.command("build")
+@click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), default="voc", show_default=True,
+              help="A shipped one.")  # fmt: skip
+@click.option("--kb", "knowledge", type=FILE, help="A knowledge base file instead.")
+@click.option("--bank", type=FILE, help="Also write names, plain, bank and text rows to this .npz file.")
+@click.option("--quiet", is_flag=True, help="No messages on standard error.")
+@model_options
+@settings_options("text")
+@config_options
+@click.pass_context
+def kb_build(
+    ctx: click.Context, /, dataset: str, knowledge: Path | None, bank: Path | None, quiet: bool, **_: Any
+) -> None:
+    """Embed, cluster and cache a knowledge base's text rows, as `generate` does on its first run.
+
+    \b
+        excel-cam kb build
+        excel-cam kb build --kb my.json --bank bank.npz
+    """
+    from excel_cam.files.atomic import write_atomically
+    from excel_cam.knowledge.base import read_knowledge, shipped_knowledge
+    from excel_cam.model.prepare import prepare_text
+    from excel_cam.model.text_bank import bank_bytes
+
+    report = reporter(quiet)
+    source = shipped_knowledge(dataset) if knowledge is None else read_knowledge(knowledge)
+    settings, _sources = chosen_settings(ctx)
+    _model, rows = prepare_text(chosen_model(ctx), source, settings, report)
+    if bank is not None:
+        write_atomically(bank, bank_bytes(rows.names, rows.plain, rows.bank, rows.text))
+        report(f"written: {bank}")
+
+
+@click.group()
+def kb() -> None:
+    """Knowledge bases: what each class looks like, in sentences."""
+
+
+for _command in (kb_list, kb_show, kb_check, kb_diff, kb_prompts, kb_write, kb_build):
+    kb.add_command(_command)

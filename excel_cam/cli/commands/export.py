@@ -8,6 +8,7 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.progress import progress_bar, reporter
 
 FORMATS = ("irn", "clip-es", "psa", "deeplab", "mmseg", "coco-json")
 
@@ -39,8 +40,6 @@ def export(
     small and not made up from hard labels. The disk an export needs is said first; the same command goes on where an
     interrupted one stopped, and renews what is older than its label.
     """
-    from tqdm import tqdm
-
     from excel_cam.export.choose import choose_format
     from excel_cam.export.source import Export
     from excel_cam.export.write import run_export
@@ -48,12 +47,8 @@ def export(
 
     names = None if names_from is None else tuple(read_names(names_from))
     chosen = Export(choose_format(trainer, labels, cams, dataset, classes), labels, out, cams, images, names, overwrite)
-
-    def report(message: str) -> None:
-        if not quiet:
-            click.echo(message, err=True)
-
-    with tqdm(unit="image", disable=True if quiet else None) as bar:
+    report = reporter(quiet)
+    with progress_bar(None, "image", quiet) as bar:
         counts = run_export(chosen, report, bar.update)
     report(
         f"{counts['written'] + counts['kept']:,} images in {out} ({counts['written']:,} new, {counts['kept']:,} kept)"

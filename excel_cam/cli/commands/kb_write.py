@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from excel_cam.cli.options import FILE
-from excel_cam.errors import OutputError
-
-if TYPE_CHECKING:
-    from excel_cam.knowledge.base import KnowledgeBase
-    from excel_cam.knowledge.selection import Selection
+from excel_cam.cli.progress import progress_bar, reporter
 
 _classes = click.option(
     "--classes", type=FILE, required=True, help="Class list: a name, or `name: prompt name`, per line."
@@ -42,8 +40,11 @@ def kb_prompts(classes: Path, answers: Path | None, sentences: int, as_text: boo
     `excel-cam kb write --answers`.
     """
     from excel_cam.files.atomic import json_line
+    from excel_cam.knowledge.write import empty_base, select_answers
+    from excel_cam.model.tokenizer import clip_token_limit
 
-    for name, prompt in _select(_empty(classes), answers, sentences).prompts().items():
+    selection = select_answers(empty_base(classes), answers, sentences, clip_token_limit())
+    for name, prompt in selection.prompts().items():
         click.echo(f"{prompt}\n" if as_text else json_line({"class": name, "prompt": prompt}), nl=as_text)
 
 
@@ -85,92 +86,34 @@ def kb_write(ctx: click.Context, /, **p: Any) -> None:
     """
     if (p["answers"] is None) == (p["llm_url"] is None) or (p["llm_url"] is None) != (p["llm_model"] is None):
         raise click.UsageError("give either --answers, or --llm-url with --llm-model")
-    at_least = p["at_least"] or p["sentences"]
-    if at_least > p["sentences"]:
+    if (p["at_least"] or 0) > p["sentences"]:
         raise click.UsageError("--at-least is more than --sentences; lower it")
     if p["answers"] is not None:
         _refuse_language_model_options(ctx)
-    if p["out"].exists() and not p["overwrite"]:
-        raise OutputError(f"{p['out']} is there already; add --overwrite to replace it, or choose another --out")
-    empty = _empty(p["classes"], p["out"].stem, p["templates"], p["background"], p["no_background"])
-    from_hand = p["answers"] is not None
-    selection, origin = _from_answers(p, empty) if from_hand else _from_language_model(p, empty)
-    _finish(p, selection, at_least, origin)
+    from excel_cam.knowledge.language_model import LanguageModelChoice
+    from excel_cam.knowledge.write import WriteRequest, write_base
+    from excel_cam.model.tokenizer import clip_token_limit
+
+    words = p["background"]
+    request = WriteRequest(
+        classes=p["classes"], out=p["out"], sentences=p["sentences"], at_least=p["at_least"] or p["sentences"],
+        answers=p["answers"], rounds=p["rounds"], concurrency=p["concurrency"], templates=p["templates"],
+        background=None if words is None else tuple(word.strip() for word in words.split(",") if word.strip()),
+        has_background=not p["no_background"], overwrite=p["overwrite"],
+        language_model=None if p["llm_url"] is None else LanguageModelChoice(
+            p["llm_url"], p["llm_model"], p["temperature"], p["timeout"], p["attempts"]
+        ),
+    )  # fmt: skip
+    write_base(request, clip_token_limit(), reporter(p["quiet"]), lambda total: _class_bar(total, p["quiet"]))
+
+
+@contextmanager
+def _class_bar(total: int, quiet: bool) -> Iterator[Callable[[], object]]:
+    with progress_bar(total, "class", quiet) as bar:
+        yield bar.update
 
 
 def _refuse_language_model_options(ctx: click.Context) -> None:
     for name in ("rounds", "concurrency", "timeout", "attempts", "temperature"):
         if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name} is for --llm-url; leave it out with --answers")
-
-
-def _from_answers(p: dict[str, Any], empty: KnowledgeBase) -> tuple[Selection, dict[str, Any]]:
-    from excel_cam.knowledge.selection import provenance
-
-    return _select(empty, p["answers"], p["sentences"]), provenance(f"by hand ({p['answers'].name})", p["sentences"])
-
-
-def _from_language_model(p: dict[str, Any], empty: KnowledgeBase) -> tuple[Selection, dict[str, Any]]:
-    from excel_cam.knowledge.check import clip_token_limit
-    from excel_cam.knowledge.interview import Interview, Journal, journal_path
-    from excel_cam.knowledge.language_model import LanguageModel, LanguageModelChoice
-    from excel_cam.knowledge.selection import provenance
-
-    def report(message: str) -> None:
-        if not p["quiet"]:
-            click.echo(message, err=True)
-
-    choice = LanguageModelChoice(p["llm_url"], p["llm_model"], p["temperature"], p["timeout"], p["attempts"])
-    model = LanguageModel(choice, report)
-    journal = Journal(journal_path(p["out"]))
-    if journal.answers:
-        report(f"{len(journal.answers):,} answers are in {journal.path} already")
-    interview = Interview(model, journal, p["concurrency"], report, p["quiet"])
-    selection = interview.ask_until_complete(empty, p["sentences"], p["rounds"], clip_token_limit())
-    origin = provenance(
-        f"the language model {choice.name}", p["sentences"], model=choice.name, url=choice.public_url,
-        temperature=choice.temperature, rounds=p["rounds"], answers=journal.path.name,
-    )  # fmt: skip
-    return selection, origin
-
-
-def _finish(p: dict[str, Any], selection: Selection, at_least: int, origin: dict[str, Any]) -> None:
-    from excel_cam.knowledge.selection import check_complete, write_knowledge
-
-    if not p["quiet"]:
-        click.echo("\n".join(selection.report_lines()), err=True)
-    advice = "raise --rounds to ask more often"
-    if p["answers"] is not None:
-        advice = (
-            f"`excel-cam kb prompts --classes {p['classes']} --answers {p['answers']} --sentences {p['sentences']}` "
-            f"prints prompts for them, "
-            f"put the answers into {p['answers']} as well"
-        )
-    check_complete(selection, at_least, advice)
-    write_knowledge(p["out"], selection.knowledge, origin)
-    if not p["quiet"]:
-        click.echo(f"written: {p['out']}", err=True)
-
-
-def _empty(
-    classes: Path, name: str = "folder", templates: tuple[str, ...] = (), background: str | None = None,
-    no_background: bool = False,
-) -> KnowledgeBase:  # fmt: skip
-    """A knowledge base for a class list, as asked for, without sentences."""
-    from excel_cam.files.lists import read_class_list
-    from excel_cam.knowledge.base import class_limit, empty_knowledge, shipped_names
-
-    class_names, prompt_names = read_class_list(classes, class_limit(has_background=not no_background))
-    words = None if background is None else [word.strip() for word in background.split(",") if word.strip()]
-    # The paper's number of attributes goes with the names of its data sets, so another list shall not bear them.
-    name = f"{name}-own" if name in shipped_names() else name
-    return empty_knowledge(name, class_names, prompt_names, templates, words, not no_background)
-
-
-def _select(empty: KnowledgeBase, answers: Path | None, sentences: int) -> Selection:
-    from excel_cam.knowledge.check import clip_token_limit
-    from excel_cam.knowledge.prompts import read_answers
-    from excel_cam.knowledge.selection import select_sentences
-
-    offered = {} if answers is None else read_answers(answers, [entry.name for entry in empty.classes])
-    return select_sentences(empty, offered, sentences, clip_token_limit())

@@ -1,0 +1,44 @@
+"""What decides a label, once: everything that its stamp and the refusal to mix labels are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from excel_cam.files.atomic import hash_json
+from excel_cam.settings import Settings
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything besides photograph and tags that decides a label's bytes, as JSON can hold it.
+
+    `known` is known from the command and files alone. `resolved` needs the model: weights fingerprint and precision.
+    """
+
+    known: dict[str, Any]
+    resolved: dict[str, Any]
+
+    def stamp(self, tags: tuple[int, ...]) -> str:
+        """32 hexadecimal digits that change when any of it, or the image's tags, change."""
+        return hash_json({"known": self.known, "resolved": self.resolved, "tags": list(tags)})[:32]
+
+
+def known_identity(
+    settings: Settings, *, knowledge: dict[str, Any], model: str, png_mode: str, **more: Any
+) -> dict[str, Any]:
+    """What decides labels and is known without the model.
+
+    knowledge: content of the knowledge base. model: its name, with whatever tells its configuration. more: what a
+    command adds, such as the classes in label order.
+    """
+    values = settings.group("text") | settings.group("image")
+    return {
+        "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()},
+        "knowledge": hash_json(knowledge), "model": model, "png_mode": png_mode, **more,
+    }  # fmt: skip
+
+
+def resolved_identity(weights: str, precision: str) -> dict[str, Any]:
+    """What decides labels and needs the model: the weights' fingerprint, and the dtype of matrix products."""
+    return {"weights": weights, "precision": precision}

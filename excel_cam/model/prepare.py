@@ -1,0 +1,36 @@
+"""A model and its text rows, loaded together, and what was done said."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from excel_cam.knowledge.base import KnowledgeBase
+from excel_cam.settings import ModelChoice, Settings
+from excel_cam.wording import Report
+
+if TYPE_CHECKING:
+    from excel_cam.model.clip import ClipModel
+    from excel_cam.model.text_bank import TextBank
+
+
+def prepare_text(
+    choice: ModelChoice, knowledge: KnowledgeBase, settings: Settings, report: Report
+) -> tuple[ClipModel, TextBank]:
+    """Load the model and the knowledge base's text rows, from the cache where they are there; says what it did."""
+    from excel_cam.model.clip import load_model
+    from excel_cam.model.text_bank import build_text_bank
+
+    model = load_model(choice)
+    report(
+        f"model: {model.name}, weights {model.weights} ({model.fingerprint[:12]}), {model.device}, {model.precision}"
+    )
+    started = time.monotonic()
+    bank = build_text_bank(knowledge, model, settings)
+    rows = f"{len(bank.names)} text rows ({bank.foreground} classes), {bank.bank.shape[1]} attributes"
+    if bank.was_cached:
+        report(f"text bank: {rows}, from the cache {bank.path}")
+    else:
+        texts = len(bank.names) * len(knowledge.templates) + (knowledge.sentence_count if bank.bank.shape[1] else 0)
+        report(f"text bank: {rows}, from {texts:,} texts in {time.monotonic() - started:.1f} s, cached as {bank.path}")
+    return model, bank

@@ -1,0 +1,147 @@
+"""Which images of a run still need a label: what is there compared with what would be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from excel_cam.data.dataset import Sample
+from excel_cam.errors import OutputError
+from excel_cam.labels.class_maps import read_maps_stamp
+from excel_cam.labels.identity import Identity
+from excel_cam.labels.png import read_stamp
+from excel_cam.labels.records import differences
+from excel_cam.wording import first_lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where labels go and how they are written."""
+
+    out: Path
+    png_mode: str = "L"
+    overwrite: bool = False
+    cams: Path | None = None  # folder for class maps
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images still need a label. `stale` have one that was made otherwise."""
+
+    samples: tuple[Sample, ...]
+    done: frozenset[str]
+    stale: tuple[Sample, ...]
+
+    @property
+    def pending(self) -> int:
+        """Images without a label of this identity."""
+        return len(self.samples) - len(self.done)
+
+
+def label_path(out: Path, sample: Sample) -> Path:
+    """Where a sample's label goes: the folders of its name are mirrored."""
+    return out / f"{sample.name}.png"
+
+
+def maps_path(folder: Path, sample: Sample) -> Path:
+    """Where a sample's class maps go: the folders of its name are mirrored."""
+    return folder / f"{sample.name}.npz"
+
+
+def plan_run(samples: tuple[Sample, ...], destination: Destination, identity: Identity) -> Plan:
+    """What is left to do. Raises `OutputError` where labels or maps were made otherwise and are not to be replaced."""
+    plan = compare(samples, destination, identity)
+    if destination.overwrite:
+        return Plan(plan.samples, frozenset(), ())
+    if plan.stale:
+        out, first = destination.out, plan.stale[0]
+        raise OutputError(
+            f"{len(plan.stale):,} labels in {out} were made otherwise, with other tags, or by another program, "
+            f"first {label_path(out, first)}; add --overwrite to replace them, or choose another --out"
+        )
+    return plan
+
+
+def compare(samples: tuple[Sample, ...], destination: Destination, identity: Identity) -> Plan:
+    """Compare what is there with what this run would make; raises `OutputError` before a photograph is lost.
+
+    A label whose class maps are asked for and not there counts as missing.
+    """
+    plan = compare_labels(samples, destination.out, identity)
+    if destination.cams is None:
+        return plan
+    kept = _kept_maps(samples, destination.cams, identity, destination.overwrite)
+    return Plan(plan.samples, plan.done & kept, plan.stale)
+
+
+def compare_labels(samples: tuple[Sample, ...], out: Path, identity: Identity) -> Plan:
+    """Compare the labels in `out` with what this run would make; raises `OutputError` before a photograph is lost."""
+    done, stale = set(), []
+    stamps: dict[tuple[int, ...], str] = {}
+    for sample in samples:
+        path = label_path(out, sample)
+        if path == sample.image_path or (sample.image_path.suffix == ".png" and _same_file(path, sample.image_path)):
+            raise OutputError(f"{path}: the label would replace its own photograph; choose another --out")
+        found = read_stamp(path)
+        if found is None:
+            continue
+        if sample.tags not in stamps:
+            stamps[sample.tags] = identity.stamp(sample.tags)
+        if found == stamps[sample.tags]:
+            done.add(sample.name)
+        else:
+            stale.append(sample)
+    return Plan(samples, frozenset(done), tuple(stale))
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False
+
+
+def _kept_maps(samples: Sequence[Sample], folder: Path, identity: Identity, overwrite: bool) -> set[str]:
+    """Names of the samples whose class maps are there, made as this run would make them.
+
+    Raises `OutputError` where maps were made otherwise and are not to be overwritten.
+    """
+    kept = set()
+    for sample in samples:
+        path = maps_path(folder, sample)
+        found = read_maps_stamp(path)
+        if found == identity.stamp(sample.tags):
+            kept.add(sample.name)
+        elif found is not None and not overwrite:
+            raise OutputError(
+                f"{path}: these class maps were made otherwise, with other tags, or by another program; "
+                "add --overwrite to replace them, or choose another --save-cams"
+            )
+    return kept
+
+
+def finished_identity(
+    runs: Mapping[str, dict[str, Any]], known: dict[str, Any], asked: dict[str, Any]
+) -> Identity | None:
+    """The identity of the labels that a run would make, where the record of an earlier run tells it.
+
+    asked: the model as asked for; the same question gets the same answer as that run did, without loading it.
+    """
+    for record in runs.values():
+        resolved = record["identity"].get("resolved")
+        if record.get("asked") == asked and isinstance(resolved, dict):
+            return Identity(known, resolved)
+    return None
+
+
+def refuse_other_runs(out: Path, runs: Mapping[str, dict[str, Any]], part: str, now: dict[str, Any]) -> None:
+    """Raise `OutputError` where runs into this folder made their labels otherwise; `part` of their identity."""
+    for record in runs.values():
+        before = record["identity"].get(part, {})
+        if found := differences(before, now):
+            raise OutputError(
+                f"{out} holds labels made otherwise: {first_lines(found)}; "
+                "add --overwrite to replace them, or choose another --out"
+            )

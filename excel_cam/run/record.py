@@ -1,0 +1,52 @@
+"""What a run writes of itself into `run.json`: settings and their sources, versions, model, knowledge, work."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import excel_cam
+from excel_cam.labels.identity import Identity
+
+if TYPE_CHECKING:
+    from excel_cam.model.clip import ClipModel
+    from excel_cam.run.settle import Settled
+
+_VERSIONED = ("torch", "open_clip_torch", "numpy", "pillow", "scipy", "pydensecrf2")
+
+
+def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_size: int) -> dict[str, Any]:
+    """The run record, less its state."""
+    request, data, settings = settled.request, settled.data, identity.known["settings"]
+    work = request.work
+    return {
+        "excel_cam": excel_cam.__version__,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONED}},
+        "dataset": {
+            "name": data.name, "root": str(data.root), "found": settled.root_found, "split": data.split,
+            "images": settled.images_in_all, "tags": data.tags_source,
+        },
+        "settings": {key: {"value": settings[key], "from": request.setting_sources[key]} for key in settings},
+        "model": {
+            "name": model.name, "weights": str(model.weights), "sha256": model.fingerprint,
+            "device": str(model.device), "precision": model.precision,
+        },
+        "knowledge": {
+            "dataset": settled.knowledge.dataset, "sha256": identity.known["knowledge"],
+            "background_class": settled.knowledge.has_background,
+        },
+        "work": {
+            "batch_size": batch_size, "asked_batch_size": work.batch_size, "workers": work.workers,
+            "shard": None if work.shard.is_whole else f"{work.shard} ({work.shard.source})",
+        },
+        "asked": settled.asked,
+        "identity": {"known": identity.known, "resolved": identity.resolved},
+    }  # fmt: skip
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
