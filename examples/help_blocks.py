@@ -1,4 +1,4 @@
-"""Keep the README's help blocks equal to what the commands print.
+"""Keep the help blocks of excel_cam/cli/README.md equal to what the commands print.
 
     python examples/help_blocks.py --write     # renew them
     python examples/help_blocks.py             # exit status 1 where one differs
@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from excel_cam.cli.main import cli
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent / "excel_cam" / "cli" / "README.md"
 BLOCK = re.compile(r"<!-- help: excel-cam(?P<command>[^>]*?) -->\n.*?<!-- end help -->", re.DOTALL)
 
 
@@ -26,7 +26,7 @@ def documented_commands(text: str) -> list[str]:
 
 
 def renew(text: str) -> str:
-    """The README's text with every help block as the command prints it now."""
+    """That text with every help block as the command prints it now."""
 
     def block(match: re.Match[str]) -> str:
         arguments = match["command"].split()
@@ -39,15 +39,15 @@ def renew(text: str) -> str:
 
 
 @click.command()
-@click.option("--write", is_flag=True, help="Renew the blocks in README.md.")
+@click.option("--write", is_flag=True, help="Renew the blocks.")
 def main(write: bool) -> None:
-    """Check or renew the README's help blocks."""
+    """Check or renew the help blocks of excel_cam/cli/README.md."""
     text = README.read_text("utf-8")
     if write:
         README.write_text(renew(text), "utf-8")
     elif renew(text) != text:
         raise click.ClickException(
-            "README.md has help blocks that differ; run `python examples/help_blocks.py --write`"
+            "excel_cam/cli/README.md has help blocks that differ; run `python examples/help_blocks.py --write`"
         )
 
 
