@@ -64,11 +64,12 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 def _option_type(entry: dataclasses.Field[Any]) -> Any:
     if entry.metadata["choices"]:
         return click.Choice(entry.metadata["choices"])
-    return {
-        "int": int, "int | None": int, "float": float, "bool": None,
-        "tuple[float, float] | None": Numbers("LOW,HIGH", "0.25,0.55", 2),
-        "tuple[float, ...]": Numbers("SCALE,...", "0.75,1,1.5"),
-    }[str(entry.type)]  # fmt: skip
+    kind = entry.metadata["kind"]
+    if kind == "range":
+        return Numbers("LOW,HIGH", "0.25,0.55", 2)
+    if kind == "numbers":
+        return Numbers("SCALE,...", "0.75,1,1.5")
+    return None if kind is bool else kind  # Click tells a flag by its two spellings
 
 
 def _shown_default(default: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from excel_cam.classes import COCO_CLASSES
+from excel_cam.classes import COCO_CLASSES, SPLITS
 from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
@@ -19,7 +19,7 @@ from excel_cam.tags.read import read_tags
 from excel_cam.wording import quoted
 
 COCO_ROOT_VARIABLE = "EXCEL_CAM_COCO_ROOT"
-COCO_SPLITS = ("train2014", "val2014", "train2017", "val2017")
+COCO_SPLITS = SPLITS["coco"]
 COCO_DEFAULT_SPLIT = "train2014"  # what the paper and its field train on
 
 

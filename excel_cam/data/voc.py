@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from excel_cam.classes import VOC_CLASSES
+from excel_cam.classes import SPLITS, VOC_CLASSES
 from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
@@ -32,7 +32,7 @@ VOC_TAG_FILES = ("cls_labels.npy", "cls_labels_onehot.npy")
 
 
 # Split -> the names that its list may have in ImageSets/Segmentation; SBD's train_aug is spelled both ways.
-VOC_SPLITS = {"train": ("train",), "train_aug": ("train_aug", "trainaug"), "val": ("val",), "trainval": ("trainval",)}
+VOC_SPLITS = {split: (split,) for split in SPLITS["voc"]} | {"train_aug": ("train_aug", "trainaug")}
 
 
 _VOC_ROOT = RootRule(

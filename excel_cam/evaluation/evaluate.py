@@ -13,9 +13,9 @@ from typing import get_args
 
 import numpy as np
 
-from excel_cam.classes import IGNORE, MAX_CLASSES, MAX_CLASSES_ALONE
+from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
-from excel_cam.evaluation.scores import Evaluation, IgnoreAs, confusion_matrix
+from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
 from excel_cam.files.masks import mask_names, mask_path, read_mask
 from excel_cam.wording import percent, size_text
 
@@ -52,24 +52,19 @@ def evaluate_labels(
     _check_pairs(labels, truth, chosen, listed=names is not None)
     unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
 
-    confusion = np.zeros((greatest + 1, greatest + 1), np.int64)
-    pixels = ignored_pixels = 0
+    counts = PixelCounts(all_names, ignore_as)
     for name in chosen:
         label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
-        label_mask, truth_mask = read_mask(label_path, greatest), read_mask(truth_path, greatest)
+        label_mask, truth_mask = (read_mask(path, greatest, len(class_names)) for path in (label_path, truth_path))
         if label_mask.shape != truth_mask.shape:
             raise DataError(
                 f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth_path} is "
                 f"{size_text(truth_mask.shape)}; both must have the size of the photograph"
             )
-        of_image = confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
-        confusion += of_image
-        judged = truth_mask != IGNORE
-        pixels += int(np.count_nonzero(judged))
-        ignored_pixels += int(np.count_nonzero(judged & (label_mask == IGNORE)))
+        of_image = counts.add(label_mask, truth_mask)
         if on_image is not None:
             on_image(of_image)
-    return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
+    return counts.evaluation(unlabelled)
 
 
 def check_expected(evaluation: Evaluation, expected: float, within: float) -> None:

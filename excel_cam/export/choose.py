@@ -9,11 +9,12 @@ from excel_cam.export.coco import CocoJSON, pycocotools_mask
 from excel_cam.export.formats import Format
 from excel_cam.export.maps import IRN, PSA, ClipES
 from excel_cam.export.masks import DeepLab, MMSegmentation
+from excel_cam.export.trainers import TRAINERS
 from excel_cam.labels.folder import class_names_of
 
-FORMATS: dict[str, type[Format]] = {
-    entry.name: entry for entry in (IRN, ClipES, PSA, DeepLab, MMSegmentation, CocoJSON)
-}
+FORMATS: dict[str, type[Format]] = dict(
+    zip(TRAINERS, (IRN, ClipES, PSA, DeepLab, MMSegmentation, CocoJSON), strict=True)
+)
 
 
 def choose_format(name: str, labels: Path, cams: Path | None, dataset: str | None, classes: Path | None) -> Format:

@@ -51,9 +51,10 @@ def mask_path(folder: Path, name: str, suffix: str = MASK_SUFFIX) -> Path:
     return folder / f"{name}{suffix}"
 
 
-def read_mask(path: Path, class_count: int) -> np.ndarray:
-    """(H, W) integer class indices of a PNG, each in 0..K or 255; a palette gives its indices, not its colours.
+def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.ndarray:
+    """(H, W) integer class indices of a PNG, each in 0..`greatest` or 255; a palette gives indices, not colours.
 
+    class_count: the number of classes, where it is not `greatest`, as without a background class.
     Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
     """
     try:
@@ -73,11 +74,12 @@ def read_mask(path: Path, class_count: int) -> np.ndarray:
             f"{path}: expected class indices (PNG mode L or P), got a coloured picture (mode {mode}); "
             "save it again with one class index per pixel"
         )
-    wrong = (mask > class_count) & (mask != IGNORE)
+    wrong = (mask > greatest) & (mask != IGNORE)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
+        classes = greatest if class_count is None else class_count
         raise DataError(
-            f"{path}: expected values 0..{class_count} ({class_count} classes) or 255, got {mask[row, column]} at "
+            f"{path}: expected values 0..{greatest} ({classes} classes) or 255, got {mask[row, column]} at "
             f"row {row}, column {column} ({np.count_nonzero(wrong)} such pixels); check the class list and the mask"
         )
     return mask

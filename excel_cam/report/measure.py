@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
-from excel_cam.evaluation.scores import Evaluation, confusion_matrix
+from excel_cam.evaluation.scores import Evaluation, PixelCounts
 from excel_cam.labels.class_maps import SoftMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
 
@@ -45,11 +45,9 @@ class Measurements:
 
 def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None) -> Measurements:
     """Measure every image of the source; nothing but a few numbers is kept of each. Raises `DataError`."""
-    count = len(source.class_names)
     all_names = ("background", *source.class_names)
-    confusion = np.zeros((count + 1, count + 1), np.int64)
+    counts = PixelCounts(all_names, "background")
     pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    judged = ignored = 0
     measures = []
     for name in source.names:
         masks = read_masks(source, name)
@@ -58,25 +56,20 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
         images += in_label > 0
         iou = math.nan
         if masks.truth is not None:
-            own = evaluate_one(masks, all_names)
-            confusion += own.confusion
-            judged, ignored = judged + own.pixels, ignored + own.ignored_pixels
-            iou = own.mean_iou
+            counts.add(masks.label, masks.truth)
+            iou = evaluate_one(masks, all_names).mean_iou
         measures.append(Measure(name, doubt_of(masks, source.background_power), iou))
         on_image()
-    evaluation = None
-    if source.truth_names:
-        evaluation = Evaluation(confusion, all_names, len(source.truth_names), judged, ignored, "background")
+    evaluation = counts.evaluation() if source.truth_names else None
     return Measurements(tuple(measures), pixels, images, evaluation, source.cams is not None)
 
 
 def evaluate_one(masks: Masks, all_names: tuple[str, ...]) -> Evaluation:
     """The evaluation of one image that has a truth. all_names: background first."""
     assert masks.truth is not None
-    confusion = confusion_matrix(masks.label, masks.truth, len(all_names) - 1, "background")
-    judged = masks.truth != IGNORE
-    ignored = int(np.count_nonzero(judged & (masks.label == IGNORE)))
-    return Evaluation(confusion, all_names, 1, int(np.count_nonzero(judged)), ignored, "background")
+    counts = PixelCounts(all_names, "background")
+    counts.add(masks.label, masks.truth)
+    return counts.evaluation()
 
 
 def doubt_of(masks: Masks, background_power: float) -> float:

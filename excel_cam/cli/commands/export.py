@@ -9,12 +9,11 @@ import click
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER
 from excel_cam.cli.progress import progress_bar, reporter
-
-FORMATS = ("irn", "clip-es", "psa", "deeplab", "mmseg", "coco-json")
+from excel_cam.export.trainers import TRAINERS
 
 
 @click.command()
-@click.option("--to", "trainer", type=click.Choice(FORMATS), required=True, help="What is to read the files.")
+@click.option("--to", "trainer", type=click.Choice(TRAINERS), required=True, help="What is to read the files.")
 @click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
 @click.option(
     "--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`; irn, clip-es and psa need it."

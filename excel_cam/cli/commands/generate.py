@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from excel_cam.classes import SPLITS
 from excel_cam.cli.config import RequiredOption, config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import (
@@ -31,14 +32,13 @@ from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.files.atomic import json_line
 from excel_cam.labels.shards import chosen_shard
 
-SPLITS = ("train", "train_aug", "val", "trainval", "train2014", "val2014", "train2017", "val2017")
-
 
 @click.command()
 @click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "demo", "folder"]), required=True,
               help="What to label; demo comes with the package, with a model of its own.")  # fmt: skip
 @click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
-@click.option("--split", type=click.Choice(SPLITS), show_default="train_aug for voc, train2014 for coco",
+@click.option("--split", type=click.Choice([*SPLITS["voc"], *SPLITS["coco"]]),
+              show_default="train_aug for voc, train2014 for coco",
               help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
