@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from excel_cam.errors import SettingsError
+from excel_cam.errors import SettingsError, UsageError
 from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
@@ -156,6 +156,12 @@ def chosen_model(ctx: click.Context) -> ModelChoice:
 
 def _is_given(ctx: click.Context, parameter: str) -> bool:
     return ctx.get_parameter_source(parameter) in _SOURCE_NAMES
+
+
+def refuse_two_name_sources(dataset: str | None, classes: Path | None) -> None:
+    """Raise `UsageError` where class names are given twice."""
+    if dataset is not None and classes is not None:
+        raise UsageError("give the class names with either --dataset or --classes")
 
 
 def default_workers() -> int:

@@ -6,7 +6,6 @@ and every result says which.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
@@ -17,6 +16,7 @@ from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
 from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.labels.folder import require_files
 from excel_cam.wording import percent, size_text
 
 
@@ -116,12 +116,5 @@ def _check_pairs(labels: Path, truth: Path, names: Sequence[str], listed: bool) 
         )
     if not names:
         raise DataError(f"{labels}: expected label PNGs (<name>.png), found none; run `excel-cam generate` first")
-    sides = (
-        ("label", labels, "make it with `excel-cam generate`, or take the name out of the list"),
-        ("truth", truth, "check --truth, or name the images that have a truth with --list"),
-    )
-    for kind, folder, remedy in sides:
-        missing = [path for path in (mask_path(folder, name) for name in names) if not os.path.isfile(path)]
-        if missing:
-            count = f"{len(missing)} of {len(names)} missing"
-            raise DataError(f"{missing[0]}: expected this {kind} mask, but there is no such file ({count}); {remedy}")
+    require_files(labels, names, "label")
+    require_files(truth, names, "truth")

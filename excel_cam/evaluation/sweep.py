@@ -16,7 +16,7 @@ from excel_cam.evaluation.curves import Panel, svg_curves
 from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.masks import mask_path, named_files, read_mask
 from excel_cam.labels.class_maps import read_maps
-from excel_cam.labels.folder import photographs_of, require_photographs, settings_of_run
+from excel_cam.labels.folder import photographs_of, require_files, require_photographs, settings_of_run
 from excel_cam.settings import Settings
 from excel_cam.wording import percent, size_text
 
@@ -116,13 +116,8 @@ def _choose_names(cams: Path, truth: Path, names: Sequence[str] | None) -> tuple
     chosen = named_files(cams, MAPS_SUFFIX) if names is None else list(dict.fromkeys(names))
     if not chosen:
         raise DataError(f"{cams}: expected class maps (<name>.npz), found none; run `excel-cam generate --save-cams`")
-    for what, folder, suffix in (("file of class maps", cams, MAPS_SUFFIX), ("truth mask", truth, ".png")):
-        missing = [path for path in (mask_path(folder, name, suffix) for name in chosen) if not path.is_file()]
-        if missing:
-            raise DataError(
-                f"{missing[0]}: expected this {what}, but there is no such file ({len(missing)} of {len(chosen)} "
-                "missing); name the images that have both with --list"
-            )
+    require_files(cams, chosen, "class maps")
+    require_files(truth, chosen, "truth")
     return tuple(chosen)
 
 

@@ -13,7 +13,7 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.masks import DAMAGE_ERRORS, mask_names, mask_path
 from excel_cam.labels.class_maps import read_maps
-from excel_cam.labels.folder import photographs_of, run_identity
+from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.wording import size_text
 
 FORMAT_VERSION = 1  # raised when the meaning of exported files changes
@@ -64,14 +64,9 @@ def check_names(export: Export) -> list[str]:
         raise DataError(f"{export.labels}: no label PNGs in this folder; run `excel-cam generate` first")
     for name in names:
         export.format.check_name(name)
-    kinds = [("label", export.labels, ".png", "make it with `excel-cam generate`")]
+    require_files(export.labels, names, "label")
     if export.cams is not None:
-        kinds.append(("class maps", export.cams, ".npz", "run `excel-cam generate` again with --save-cams"))
-    for what, folder, suffix, remedy in kinds:
-        missing = [path for path in (folder / f"{name}{suffix}" for name in names) if not path.is_file()]
-        if missing:
-            count = f"{len(missing):,} of {len(names):,} missing"
-            raise DataError(f"{missing[0]}: no such {what} ({count}); {remedy}, or narrow with --list")
+        require_files(export.cams, names, "class maps")
     return names
 
 
@@ -80,12 +75,7 @@ def photograph_suffixes(export: Export, names: Sequence[str]) -> dict[str, str]:
     if export.images is None:
         return {}
     photographs = photographs_of(export.images, export.labels, names)
-    missing = [name for name in names if name not in photographs]
-    if missing:
-        raise DataError(
-            f"{export.images}: no photograph for {len(missing):,} of {len(names):,} labels, first '{missing[0]}'; "
-            "check --images or narrow with --list"
-        )
+    require_photographs(photographs, names, export.images, "labels")
     suffixes = {name: photographs[name].suffix for name in names}
     export.format.check_suffixes(set(suffixes.values()))
     return {name: suffix for name, suffix in suffixes.items() if suffix != ".jpg"}

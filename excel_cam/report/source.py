@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.errors import DataError, UsageError
+from excel_cam.errors import DataError
 from excel_cam.files.masks import mask_names, mask_path, read_mask
 from excel_cam.labels.class_maps import SoftMaps, read_maps
-from excel_cam.labels.folder import class_names_of, photographs_of, require_photographs, run_identity
+from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.settings import Settings
 from excel_cam.wording import size_text
 
@@ -49,16 +49,6 @@ class Masks:
     maps: SoftMaps | None
 
 
-def named_classes(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...]:
-    """Class names in label order, as `class_names_of` finds them; raises `UsageError` where there are none or two."""
-    if dataset is not None and classes is not None:
-        raise UsageError("give the class names with either --dataset or --classes")
-    names = class_names_of(labels, dataset, classes)
-    if names is None:
-        raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
-    return names
-
-
 def open_view(
     labels: Path, images: Path, class_names: Sequence[str], cams: Path | None, truth: Path | None,
     names: Sequence[str] | None,
@@ -71,10 +61,9 @@ def open_view(
     chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
     if not chosen:
         raise DataError(f"{labels}: no label PNGs in this folder; make them with `excel-cam generate`")
-    _require_files([mask_path(labels, name) for name in chosen], "label", "make it with `excel-cam generate`")
+    require_files(labels, chosen, "label")
     if cams is not None:
-        paths = [cams / f"{name}.npz" for name in chosen]
-        _require_files(paths, "class maps", "run `excel-cam generate` again with --save-cams")
+        require_files(cams, chosen, "class maps")
     photographs = photographs_of(images, labels, chosen)
     require_photographs(photographs, chosen, images, "labels")
     with_truth: frozenset[str] = frozenset()
@@ -86,13 +75,6 @@ def open_view(
         labels, tuple(class_names), tuple(chosen), {name: photographs[name] for name in chosen}, cams, truth,
         with_truth, _background_power(labels),
     )  # fmt: skip
-
-
-def _require_files(paths: Sequence[Path], what: str, remedy: str) -> None:
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        count = f"{len(missing):,} of {len(paths):,} missing"
-        raise DataError(f"{missing[0]}: no such {what} ({count}); {remedy}, or narrow with --list")
 
 
 def _background_power(labels: Path) -> float:

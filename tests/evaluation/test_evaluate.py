@@ -273,7 +273,7 @@ def test_label_without_truth(folders: tuple[Path, Path]) -> None:
     save(labels, "b", LABEL)
     save(labels, "c", LABEL)
     text = refusal(labels, truth)
-    assert text.startswith(f"{truth / 'b.png'}: expected this truth mask")
+    assert text.startswith(f"{truth / 'b.png'}: no such truth")
     assert "2 of 3 missing" in text
     assert "--list" in text
 
@@ -282,7 +282,7 @@ def test_named_image_without_label(folders: tuple[Path, Path]) -> None:
     labels, truth = folders
     save(truth, "b", TRUTH)
     text = refusal(labels, truth, ["a", "b"])
-    assert text.startswith(f"{labels / 'b.png'}: expected this label mask")
+    assert text.startswith(f"{labels / 'b.png'}: no such label")
     assert "generate" in text
 
 

@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     (labels / "run.json").write_text('{"identity": {"known": {"settings": {"size": 1}}}}')
     assert "run.json: expected the settings of a run, cannot use them (size is 1" in refusal(**right, labels=labels)
     assert f"{empty}: expected class maps" in refusal(**{**right, "cams": empty})
-    assert f"{empty / 'a.png'}: expected this truth mask" in refusal(**{**right, "truth": empty})
+    assert f"{empty / 'a.png'}: no such truth" in refusal(**{**right, "truth": empty})
     assert f"{cams / 'z.npz'}: expected this file of class maps" in refusal(**right, names=["z"])
     assert "leading / or .." in refusal(**right, names=["../cams/a"])
     Image.fromarray(np.full((1, 4), 255, np.uint8)).save(truth / "a.png")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
 from excel_cam.shipped import DEMO_IMAGES
 
@@ -39,8 +39,7 @@ def doctor(
     from excel_cam.labels.folder import class_names_of
     from excel_cam.tags.read import read_tags
 
-    if dataset is not None and classes is not None:
-        raise click.UsageError("give the class names with either --dataset or --classes")
+    refuse_two_name_sources(dataset, classes)
     if dataset == "demo":
         images = images or DEMO_IMAGES
     names = class_names_of(labels, dataset, classes)

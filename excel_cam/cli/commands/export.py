@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.export.trainers import TRAINERS
 
@@ -44,6 +44,7 @@ def export(
     from excel_cam.export.write import run_export
     from excel_cam.files.lists import read_names
 
+    refuse_two_name_sources(dataset, classes)
     names = None if names_from is None else tuple(read_names(names_from))
     chosen = Export(choose_format(trainer, labels, cams, dataset, classes), labels, out, cams, images, names, overwrite)
     report = reporter(quiet)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
@@ -49,10 +49,11 @@ def view(
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
     """
     from excel_cam.files.lists import read_names
-    from excel_cam.report.source import named_classes
+    from excel_cam.labels.folder import required_class_names
     from excel_cam.report.strip import MOST_ROWS
     from excel_cam.report.write import View, run_view
 
+    refuse_two_name_sources(dataset, classes)
     if dataset == "demo":
         images, truth = images or DEMO_IMAGES, truth or DEMO_TRUTH
     if images is None:
@@ -66,10 +67,8 @@ def view(
         named = read_names(io.StringIO(names.replace(",", "\n")))
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
-    chosen = View(
-        labels, images, named_classes(labels, dataset, classes), truth, cams, named, out, order, limit, strip, rows,
-        overwrite,
-    )  # fmt: skip
+    class_names = required_class_names(labels, dataset, classes)
+    chosen = View(labels, images, class_names, truth, cams, named, out, order, limit, strip, rows, overwrite)
 
     with progress_bar(None, "image", quiet) as bar:
         for line in run_view(chosen, bar.update):
