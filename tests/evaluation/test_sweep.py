@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert "run.json: expected the settings of a run, cannot use them (size is 1" in refusal(**right, labels=labels)
     assert f"{empty}: expected class maps" in refusal(**{**right, "cams": empty})
     assert f"{empty / 'a.png'}: no such truth" in refusal(**{**right, "truth": empty})
-    assert f"{cams / 'z.npz'}: expected this file of class maps" in refusal(**right, names=["z"])
+    assert f"{cams / 'z.npz'}: no such class maps" in refusal(**right, names=["z"])
     assert "leading / or .." in refusal(**right, names=["../cams/a"])
     Image.fromarray(np.full((1, 4), 255, np.uint8)).save(truth / "a.png")
     assert "expected pixels to compare, but all are 255" in refusal(**right)
