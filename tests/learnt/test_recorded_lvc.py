@@ -13,19 +13,29 @@ from numpy.typing import NDArray
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor
 
+from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.learnt.crops import take_crop
 from excel_cam.learnt.draws import CropDraw
+from excel_cam.learnt.labeller import LearntLabeller
 from excel_cam.learnt.labels import class_maps, crop_labels, patch_affinity, spread_maps
 from excel_cam.learnt.learner import CropBatch, Learner
 from excel_cam.learnt.losses import DIVERSITY_WEIGHT, diversity_loss, enlarge, pair_targets, segmentation_loss
 from excel_cam.learnt.network import Network, NetworkShape
 from excel_cam.learnt.pooling import Pool
-from excel_cam.learnt.relation import kept_maps, mix_attention, relation_attention, relation_scores
+from excel_cam.learnt.relation import (
+    kept_maps,
+    mean_of_image,
+    mean_of_views,
+    mix_attention,
+    relation_attention,
+    relation_scores,
+)
+from excel_cam.learnt.segmenter import SegmentationSettings, Segmenter
 from excel_cam.learnt.training_settings import TrainingSettings
 from excel_cam.method import calibration
 from excel_cam.method.affinity import box_masks, transition_matrix
 from excel_cam.method.calibration import encode_images, encode_static
-from excel_cam.method.images import normalise
+from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import stack_background, upsample_maps
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
@@ -248,3 +258,45 @@ def test_crop() -> None:
             differences.append(float(np.abs(crop - expected).max()))
         print(f"{index}/crop: {min(differences):.2g}, mirrored {differences[1] < differences[0]}")
         assert min(differences) <= OTHER
+
+
+def test_inference_label() -> None:
+    file, photograph = stored("inference"), stored("inference")["photograph"]
+    (model, bank), adapter, tags = model_and_bank(), trained_adapter(), stored("inference")["tags"].tolist()
+    labeller = LearntLabeller(model, bank, adapter, Settings(size=int(file["size"])))
+    inputs = resize_to_input(normalise(photograph, "imagenet"), 64)[None]
+    check(inputs, file["input"], OTHER, "input")
+    static = encode_static(model.visual, torch.cat([inputs, inputs.flip(-1)]))
+    features = adapter.network.adapter(static.slots)
+    check(relation_scores(features[None], mean_of_views)[0], file["relation_scores"], OTHER, "relation_scores")
+    check(torch.sigmoid(relation_scores(features[0], mean_of_image)), file["sigma"], OTHER, "sigma")
+    maps, affinity = labeller.class_maps(inputs)
+    check(maps[0].flatten(1).T, file["maps"], OTHER, "maps")
+    spread = spread_maps(maps[:, tags], affinity, 0.79)[0]
+    check(stack_background(upsample_maps(spread, *photograph.shape[:2]), 1.0), file["cams"], OTHER, "cams")
+    check(labeller.label([photograph], [tags])[0], file["label"], 0, "label")
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("scores_voc", {}),
+        ("scores_voc_train", {"positions": "trained"}),
+        ("scores_coco", {"variant": "coco"}),
+    ],
+)
+def test_inference_scores(key: str, changes: dict[str, Any]) -> None:
+    file = stored("inference")
+    settings = SegmentationSettings(scales=tuple(file["scales"].tolist()), **changes)
+    segmenter = Segmenter(model_and_bank()[0], trained_adapter(), settings)
+    check(segmenter.scores(file["photograph"]), file[key], OTHER, key)
+    if settings.variant == "voc":
+        assert np.array_equal(segmenter.segment([file["photograph"]])[0], file[key].argmax(axis=0))
+
+
+def trained_adapter() -> TrainedAdapter:
+    learnt = network(stored("inference"), "trained_weights/").requires_grad_(False)
+    description = SimpleNamespace(
+        settings=Settings(size=64), training=TrainingSettings(), shape=learnt.shape, classes=tuple("abcdef")
+    )
+    return TrainedAdapter(learnt, cast(Any, description))
