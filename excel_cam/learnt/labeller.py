@@ -103,7 +103,7 @@ class LearntLabeller:
         return join_mirror(maps[:, 0], maps[:, 1]), patch_affinity(static.attention[:, ::2], sigma)
 
     def _normalise(self, photograph: Photograph) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(photograph)).to(self.model.device)
+        pixels = torch.from_numpy(photograph.copy()).to(self.model.device)
         return normalise(pixels, self.settings.normalisation)
 
     @torch.inference_mode()

@@ -104,10 +104,7 @@ class Segmenter:
         """For each photograph, the scores of its views."""
         trained = self.adapter.description.settings
         device = self.model.device
-        normalised = [
-            normalise(torch.from_numpy(np.ascontiguousarray(one)).to(device), trained.normalisation)
-            for one in photographs
-        ]
+        normalised = [normalise(torch.from_numpy(one.copy()).to(device), trained.normalisation) for one in photographs]
         found: list[list[_WeightedScores]] = [[] for _ in photographs]
         for scale in self.settings.scales:
             side = grid_side(scale * self._trained_size, self.model.patch)

@@ -202,7 +202,7 @@ def _steps(request: TrainingRequest, learner: Learner, first_step: int) -> Itera
         if step == first_step and len(failures) == len(crops):
             raise ImageError(failures[0])
         losses, has_moved = learner.advance(make_batch(crops, request, step), step)
-        values = [float(loss) for loss in (losses.total, losses.segmentation, losses.diversity)]
+        values = [float(loss.detach()) for loss in (losses.total, losses.segmentation, losses.diversity)]
         skipped_in_a_row = 0 if has_moved else skipped_in_a_row + 1
         if skipped_in_a_row == MOST_SKIPPED:
             raise ModelError(
