@@ -34,9 +34,11 @@ def test_steps_do_not_import_steps(step: str) -> None:
     assert not imported(PACKAGE / f"{step.replace('.', '/')}.py") & STEPS
 
 
-def test_only_the_labeller_and_the_sweep_of_its_last_steps_join_steps() -> None:
-    joining = {path.stem for path in PACKAGE.rglob("*.py") if len(imported(path) & STEPS) > 1}
-    assert joining == {"labeller", "sweep_labels"}
+def test_only_labellers_the_sweep_of_their_last_steps_and_the_segmenter_join_steps() -> None:
+    joining = {f"{path.parent.name}.{path.stem}" for path in PACKAGE.rglob("*.py") if len(imported(path) & STEPS) > 1}
+    assert joining == {
+        "run.labeller", "evaluation.sweep_labels", "learnt.labels", "learnt.labeller", "learnt.segmenter",
+    }  # fmt: skip
 
 
 def test_the_public_names_are_these_and_all_there() -> None:

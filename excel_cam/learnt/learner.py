@@ -15,7 +15,7 @@ from excel_cam.learnt.network import Network
 from excel_cam.learnt.pooling import Pool
 from excel_cam.learnt.relation import mean_of_image, relation_attention, relation_scores
 from excel_cam.learnt.training_settings import TrainingSettings
-from excel_cam.method.calibration import StaticPass, encode_static
+from excel_cam.method.calibration import StaticPass, encode_static, grid_side
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.settings import Settings
@@ -71,6 +71,7 @@ class Learner:
         self.network = network.to(model.device)
         self.pool = pool
         self.classes = bank.foreground
+        self.size = grid_side(settings.size, model.patch) * model.patch  # S, of crops
         self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=training.rate, betas=BETAS, eps=EPSILON, weight_decay=training.decay

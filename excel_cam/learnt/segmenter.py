@@ -50,6 +50,8 @@ class SegmentationSettings:
             raise SettingsError(f"scales is {listed}; expected 1 to {MAX_SCALES} numbers, each within 0.25..4")
         if self.variant not in ("voc", "coco"):
             raise SettingsError(f"variant is {self.variant!r}; expected one of voc, coco")
+        if self.crf_backend not in ("numpy", "pydensecrf2"):
+            raise SettingsError(f"crf_backend is {self.crf_backend!r}; expected one of numpy, pydensecrf2")
         if self.positions not in ("direct", "trained"):
             raise SettingsError(f"positions is {self.positions!r}; expected one of direct, trained")
 

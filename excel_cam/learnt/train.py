@@ -35,7 +35,6 @@ from excel_cam.learnt.learner import CropBatch, Learner
 from excel_cam.learnt.network import Network, NetworkShape
 from excel_cam.learnt.pooling import Pool, joined_pool
 from excel_cam.learnt.training_settings import TrainingSettings, check_learnable
-from excel_cam.method.calibration import grid_side
 from excel_cam.method.images import normalise
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
@@ -190,9 +189,8 @@ def _run(request: TrainingRequest, description: Description) -> Iterator[StepRec
 
 def _steps(request: TrainingRequest, learner: Learner, first_step: int) -> Iterator[StepRecord]:
     training, pool = request.training, learner.pool
-    side = grid_side(request.settings.size, request.model.patch) * request.model.patch
     choices = CropChoices(
-        samples=request.data.samples, side=side, batch=training.batch, seed=training.seed,
+        samples=request.data.samples, side=learner.size, batch=training.batch, seed=training.seed,
         working_pixels=request.settings.working_pixels,
     )  # fmt: skip
     skipped_in_a_row, started = 0, time.perf_counter()

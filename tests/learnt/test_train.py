@@ -255,7 +255,7 @@ def test_settings_out_of_range() -> None:
     ):  # fmt: skip
         with pytest.raises(SettingsError, match=next(iter(changes))):
             TrainingSettings(**changes)
-    for changes in ({"scales": ()}, {"variant": "ade"}, {"positions": "own"}, {"scales": (9.0,)}):
+    for changes in ({"scales": ()}, {"variant": "ade"}, {"positions": "own"}, {"scales": (9.0,)}, {"crf_backend": "c"}):
         with pytest.raises(SettingsError, match=next(iter(changes))):
             SegmentationSettings(**changes)
 
