@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def crop_batches(
     places = _Places(choices, first_step, steps, rank, size)
     loader = DataLoader(
         _Crops(choices), batch_sampler=places, num_workers=workers, collate_fn=_as_they_are,
-        prefetch_factor=PREFETCHED if workers else None,
+        prefetch_factor=PREFETCHED if workers else None, worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # which the loader draws from, and leaves the caller's random numbers alone
     )  # fmt: skip
     return iter(loader)
@@ -119,6 +120,11 @@ class _Crops(Dataset[Crop]):
         height, width = photograph.pixels.shape[:2]
         draw = draw_crop(self._choices.seed, epoch, index, height, width, side)
         return take_crop(photograph.pixels, draw, side, index)
+
+
+def _leave_interrupts(_worker: int) -> None:
+    """Ctrl-C is for the process that trains; its workers end with it, without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_they_are(crops: list[Crop]) -> list[Crop]:

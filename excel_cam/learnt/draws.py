@@ -13,8 +13,10 @@ _ORDER, _CROP, _CHANNELS = range(3)  # one stream of random numbers for each pur
 
 @dataclass(frozen=True, kw_only=True)
 class CropDraw:
-    """How a crop is taken. ratio: enlargement. pad, corner: (down, right) in pixels, of the photograph in its padded
-    plane and of the crop in that plane."""  # fmt: skip
+    """How a crop is taken.
+
+    ratio: enlargement. pad, corner: (down, right) in pixels, of the photograph in its padded plane, and of the crop there.
+    """
 
     ratio: float
     mirrored: bool
