@@ -37,7 +37,7 @@ MAY_IMPORT = {
 
 # Library -> the rooms, or single modules, that may import it. numpy may be used anywhere.
 MAY_USE = {
-    "PIL": {"files", "labels", "report", "doctor", "export"},
+    "PIL": {"files", "labels", "report", "doctor", "export", "learnt.crops"},  # crops are scaled as Pillow scales
     "torch": {"method", "model", "learnt", "run", "evaluation.sweep_labels", "export.maps"},
     "open_clip": {"model", "method.calibration"},
     "huggingface_hub": {"model"},
