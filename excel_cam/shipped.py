@@ -14,6 +14,14 @@ DEMO_IMAGES = DEMO_ROOT / "JPEGImages"
 DEMO_TRUTH = DEMO_ROOT / "SegmentationClass"
 
 
+DEMO_ADAPTER = DEMO_FOLDER / f"{SHIPPED_MODEL}-lvc.safetensors"
+
+
+def adapter_path(name: str) -> Path:
+    """Where a trained adapter lies: a file, the folder of a training run, or `demo` for the one that comes along."""
+    return DEMO_ADAPTER if name == "demo" else Path(name)
+
+
 def locate_shipped(choice: ModelChoice) -> ModelChoice:
     """`choice` with the weights of the shipped model where it names that one without any, else `choice` itself."""
     if choice.name != SHIPPED_MODEL or choice.weights is not None:

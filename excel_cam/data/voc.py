@@ -84,6 +84,13 @@ def open_demo(names: Sequence[str] | None) -> DataSet:
     return dataclasses.replace(data, name="demo")
 
 
+def voc_names(root: Path, split: str) -> list[str]:
+    """The names of a split, from the devkit's own list, else from the ids shipped here; raises `UsageError`."""
+    if split not in VOC_SPLITS:
+        raise UsageError(f"unknown split {quoted(split)} of VOC; choose one of {', '.join(VOC_SPLITS)}")
+    return _read_voc_split(root, split)[0]
+
+
 def _read_voc_split(root: Path, split: str) -> tuple[list[str], str]:
     """The names of a split and where they come from."""
     for stem in VOC_SPLITS[split]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,6 +39,14 @@ Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class, 255 ignored
 
 
+@dataclass(frozen=True)
+class LearntLabel:
+    """A label, (H, W) uint8, and the class maps it comes from, (c, h, w) float64, one per tag in order (step 5)."""
+
+    label: Label
+    maps: NDArray[np.float64]
+
+
 class LearntLabeller:
     """A model, its text rows and a trained adapter, ready to label photographs whose classes are known."""
 
@@ -52,20 +61,25 @@ class LearntLabeller:
         self.side = grid_side(settings.size, model.patch)
         self.size = self.side * model.patch
         self._classes = bank.foreground
+        self.batch_limit: int | None = None  # photographs go through in groups of a fixed, small size
         self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
 
-    def label(
-        self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]],
-        sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[Label]:  # fmt: skip
+    def label(self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[Label]:
         """Label photographs of any sizes, each with the 0-based classes present in it.
 
-        sizes: the labels' own (H, W) where photographs were reduced. Returns one (H, W) uint8 label per photograph, all
-        background where there are no tags. On the CPU in float32 the result does not depend on how photographs are
-        grouped into calls; nowhere does a label depend on which photographs it shares a batch with but by rounding.
+        Returns one (H, W) uint8 label per photograph, all background where there are no tags. On the CPU in float32 the
+        result does not depend on how photographs are grouped into calls; nowhere does a label depend on which
+        photographs it shares a batch with but by rounding.
         """
-        sizes = [photograph.shape[:2] for photograph in photographs] if sizes is None else sizes
-        labels = [np.zeros(size, np.uint8) for size in sizes]
+        sizes = [photograph.shape[:2] for photograph in photographs]
+        return [labelled.label for labelled in self.label_with_maps(photographs, tags, sizes)]
+
+    def label_with_maps(
+        self, photographs: Sequence[Photograph], tags: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[LearntLabel]:
+        """As `label`, with the class maps behind each label. `sizes` are the labels' own, (H, W)."""
+        empty = np.zeros((0, self.side, self.side))
+        labels = [LearntLabel(np.zeros(size, np.uint8), empty) for size in sizes]
         tagged = [place for place, present in enumerate(tags) if len(present)]
         together = 1 if self.model.device.type == "cpu" else FORWARD
         for start in range(0, len(tagged), together):
@@ -79,7 +93,8 @@ class LearntLabeller:
                     maps[index : index + 1, list(tags[place])], affinities[index : index + 1],
                     self.settings.box_threshold,
                 )[0]  # fmt: skip
-                labels[place] = self._finish(spread, tags[place], guide, photographs[place], sizes[place])
+                label = self._finish(spread, tags[place], guide, photographs[place], sizes[place])
+                labels[place] = LearntLabel(label, spread.cpu().numpy())
         return labels
 
     @torch.inference_mode()
@@ -101,6 +116,11 @@ class LearntLabeller:
         maps = class_maps(tokens, self._text, self._classes, self.settings.feature_norm).unflatten(0, (-1, 2))
         sigma = torch.sigmoid(relation_scores(features[:, 0], mean_of_image))
         return join_mirror(maps[:, 0], maps[:, 1]), patch_affinity(static.attention[:, ::2], sigma)
+
+    @torch.inference_mode()
+    def rehearse(self, count: int) -> None:
+        """Compute the maps of `count` blank images and their mirror images, to learn what that takes."""
+        self.class_maps(torch.zeros(count, 3, self.size, self.size, device=self.model.device))
 
     def _normalise(self, photograph: Photograph) -> Tensor:
         pixels = torch.from_numpy(photograph.copy()).to(self.model.device)
