@@ -138,7 +138,7 @@ def time_run(labeller: Labeller, samples: tuple[Sample, ...], out: Path, batch_s
     identity = Identity({"benchmark": str(out)}, {})
     out.mkdir(parents=True)
     destination = Destination(out=out)
-    plan, stages = plan_run(samples, destination, identity), photograph_stages(labeller, destination)
+    plan, stages = plan_run(samples, destination, identity), photograph_stages(labeller, destination, lambda: None)
 
     def run() -> None:
         outcomes = execute(

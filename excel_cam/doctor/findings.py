@@ -22,7 +22,7 @@ class Kind:
 _AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
 
 KINDS = {
-    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, or no PNG", _AGAIN),
+    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, damaged, too large, or no PNG", _AGAIN),
     "colour-coded": Kind(ERROR, "labels hold VOC's colours where class indices belong", "{fix}"),
     "equal-channels": Kind(ERROR, "labels hold their values three times over (RGB)", "{fix}"),
     "four-channels": Kind(ERROR, "labels have an alpha channel", "{fix}"),
@@ -40,6 +40,7 @@ KINDS = {
         "save them as 8-bit: Image.fromarray(numpy.asarray(Image.open(path)).astype('uint8')).save(path)",
     ),
     "sixteen-bit": Kind(ERROR, "labels have 16 bits per pixel: 8-bit readers see only 0", "{fix}"),
+    "few-bits": Kind(ERROR, "labels have 2 or 4 bits per pixel: readers stretch their values (1 to 85 or 17)", "{fix}"),
     "out-of-range": Kind(
         ERROR, "labels hold values that are neither a class nor 255",
         "give the class list they were made with (--dataset or --classes), or make them again with it",

@@ -134,16 +134,11 @@ def sweep_backgrounds(request: SweepRequest, on_image: Callable[[], None] = lamb
     confusions = np.zeros((len(request.powers) + len(request.thresholds), classes + 1, classes + 1), np.int64)
     for name in request.names:
         maps_file, truth_file = mask_path(request.cams, name, MAPS_SUFFIX), mask_path(request.truth, name)
-        soft, truth = read_maps(maps_file), read_mask(truth_file, classes)
+        soft, truth = read_maps(maps_file, classes), read_mask(truth_file, classes)
         if soft.size != truth.shape:
             raise DataError(
                 f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its truth "
                 f"{truth_file} is {size_text(truth.shape)}; check --truth"
-            )
-        if soft.keys and not 0 <= min(soft.keys) <= max(soft.keys) < classes:
-            raise DataError(
-                f"{maps_file}: maps of class {max(soft.keys) + 1}, but there are {classes} classes; check --dataset or "
-                "--classes"
             )
         photograph = None if request.photographs is None else request.photographs[name]
         labels = swept_labels(soft, photograph, request.powers, request.thresholds, request.settings)

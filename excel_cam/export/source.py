@@ -96,17 +96,12 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
         keys: tuple[int, ...] = ()
         if export.cams is not None:
             maps_file = export.cams / f"{name}.npz"
-            soft = read_maps(maps_file)
+            soft = read_maps(maps_file, len(export.format.class_names))
             keys = soft.keys
             if soft.size != size:
                 raise DataError(
                     f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its label "
                     f"{label} has {size_text(size)}; make both in one run"
-                )
-            if keys and max(keys) >= len(export.format.class_names):
-                raise DataError(
-                    f"{maps_file}: maps of class {max(keys) + 1}, but there are {len(export.format.class_names)} "
-                    "classes; check --dataset or --classes"
                 )
         yield LabelledImage(name, label, size, suffixes.get(name, ".jpg"), maps_file, keys)
 

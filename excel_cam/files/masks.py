@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
+from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.pixel_limit import MAX_PIXELS
+from excel_cam.files.png_chunks import GREY, read_png_head
+from excel_cam.wording import size_text
 
 MASK_SUFFIX = ".png"
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
@@ -51,6 +56,36 @@ def mask_path(folder: Path, name: str, suffix: str = MASK_SUFFIX) -> Path:
     return folder / f"{name}{suffix}"
 
 
+@dataclass(frozen=True)
+class DecodedPng:
+    """A PNG's pixels as its file holds them, (H, W) or (H, W, channels). mode: Pillow's. bits: of one value."""
+
+    mode: str
+    pixels: NDArray[Any]
+    bits: int
+
+
+def decode_png(path: Path) -> DecodedPng:
+    """Read a PNG that is whole to its last checksum.
+
+    Raises one of `DAMAGE_ERRORS` for one that is not, `MachineError` where that is not the file's fault.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = read_png_head(stream)
+            if head.size[0] * head.size[1] > MAX_PIXELS:
+                raise ValueError(f"{size_text(head.size)} pixels, at most {MAX_PIXELS // 10**6} megapixels are read")
+            stream.seek(0)
+            with Image.open(stream, formats=("PNG",)) as picture:
+                mode, pixels = picture.mode, np.asarray(picture)
+    except (OSError, MemoryError) as error:
+        raise_if_machine(error, path)
+        raise
+    if head.colour_type == GREY and head.bits in (2, 4):  # which the decoder stretches to 0..255
+        pixels = pixels // (255 // (2**head.bits - 1))
+    return DecodedPng(mode, pixels, head.bits)
+
+
 def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.ndarray:
     """(H, W) integer class indices of a PNG, each in 0..`greatest` or 255; a palette gives indices, not colours.
 
@@ -58,15 +93,10 @@ def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.n
     Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: expected at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}; split it"
-                )
-            mode, mask = picture.mode, np.asarray(picture)
+        picture = decode_png(path)
     except DAMAGE_ERRORS as error:
-        reason = "empty or not a PNG" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"{path}: expected a PNG of class indices, cannot read it ({reason}); make it again") from error
+        raise DataError(f"{path}: expected a PNG of class indices, cannot read it ({error}); make it again") from error
+    mode, mask = picture.mode, picture.pixels
     if mode == "1":  # readers disagree whether its white means class 1 or 255
         raise DataError(f"{path}: expected class indices, got a 1-bit picture; save it again as 8-bit L")
     if mode not in INDEX_MODES:

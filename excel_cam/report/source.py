@@ -109,17 +109,10 @@ def read_masks(source: ViewSource, name: str) -> Masks:
 def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> SoftMaps:
     assert source.cams is not None
     path = source.cams / f"{name}.npz"
-    soft = read_maps(path)
+    soft = read_maps(path, len(source.class_names))
     if soft.size != label.shape:
         raise DataError(
             f"{path}: class maps of an image of {size_text(soft.size)} (H x W), but its label is "
             f"{size_text(label.shape)}; make both in one run"
         )
-    if any(not 0 <= key < len(source.class_names) for key in soft.keys):
-        raise DataError(
-            f"{path}: maps of class {max(soft.keys) + 1}, but there are {len(source.class_names)} classes; check "
-            "--dataset or --classes"
-        )
-    if soft.keys and (0 in soft.maps.shape or not np.isfinite(soft.maps).all()):
-        raise DataError(f"{path}: class maps without a value, or with one that is no number; make them again")
     return soft

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from excel_cam.classes import IGNORE
+from excel_cam.errors import ModelError
 from excel_cam.method.affinity import refine_maps, transition_matrix
 from excel_cam.method.calibration import DenseFeatures, encode_images, grid_side
 from excel_cam.method.cam import class_activation_maps
@@ -143,9 +145,15 @@ class Labeller:
         """From the maps of step 4, (n, T, h, w), and A to labels: images together as far as their sizes agree."""
         tags = to_device(_evened([job.tags for job in jobs]), torch.int64, maps.device)
         refined = maps[torch.arange(len(jobs), device=maps.device)[:, None], tags]
+        sound = [_all_finite(refined)]
         if self.settings.affinity:
+            sound.append(_all_finite(attention))
+            if maps.device.type == "cpu":  # at once: boxes of what is no number would be drawn from anything
+                self._require_finite(sound)
             transitions = transition_matrix(attention.to(GRID_DTYPE))
             refined = refine_maps(refined, transitions, self.settings.box_threshold)
+            sound.append(_all_finite(refined))
+        verdict = HostCopy(torch.stack(sound))
         results: dict[int, LabelledPhotograph] = {}
         for bucket in _alike(jobs):
             source = self.settings.par_image
@@ -155,8 +163,38 @@ class Labeller:
             parts = refined[chosen, :most], tags[chosen, :most]
             labels = HostCopy(self._to_labels(*parts, guides, [jobs[i] for i in bucket]))
             for place, i in enumerate(bucket):
-                results[i] = _labelled(labels, place, refined[i, : len(jobs[i].tags)])
+                results[i] = self._labelled(labels, place, refined[i, : len(jobs[i].tags)], verdict)
         return [results[i] for i in range(len(jobs))]
+
+    def _labelled(self, labels: HostCopy, place: int, maps: Tensor, verdict: HostCopy) -> LabelledPhotograph:
+        """One photograph's part of a batch; whoever fetches it gets `ModelError` where the batch is not sound.
+
+        Asked only then, so that a device need not be waited for. verdict: (k,) bool, whether all was finite.
+        """
+
+        def fetch_label() -> Label:
+            self._require_finite(verdict.numpy())
+            return labels.numpy()[place]
+
+        def fetch_maps() -> NDArray[np.float64]:
+            self._require_finite(verdict.numpy())
+            return HostCopy(maps).numpy()
+
+        return LabelledPhotograph(fetch_label, fetch_maps)
+
+    def _require_finite(self, verdict: Iterable[Any]) -> None:
+        if all(verdict):
+            return
+        precision = self.model.precision
+        if precision == "fp32":
+            raise ModelError(
+                "the model's maps are not finite even in fp32 (--precision fp32, the widest there is): its weights are "
+                "damaged or too large to compute with; take others with --model or --weights"
+            )
+        raise ModelError(
+            f"the model's maps are not finite in {precision}: its values pass what {precision} can hold; use "
+            "--precision fp32"
+        )
 
     def _class_maps(self, normalised: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of step 4, (n, T, h, w), averaged over the views, and the base view's attention A."""
@@ -249,5 +287,6 @@ def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
         yield from (places[start : start + most] for start in range(0, len(places), most))
 
 
-def _labelled(labels: HostCopy, place: int, maps: Tensor) -> LabelledPhotograph:
-    return LabelledPhotograph(lambda: labels.numpy()[place], lambda: HostCopy(maps).numpy())
+def _all_finite(values: Tensor) -> Tensor:
+    """() bool on the values' device: whether none is infinite or no number."""
+    return values.isfinite().all()

@@ -6,7 +6,7 @@ The pipeline and the settings are those of `generate`; there is no data set, no 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,13 @@ from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError, OutputError, UsageError
 from excel_cam.files.masks import read_mask
 from excel_cam.files.photographs import read_photograph
+from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity
 from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_picture, write_overlay
-from excel_cam.labels.png import class_shares, read_stamp, write_label
+from excel_cam.labels.png import FoundLabel, class_shares, find_label, write_label
 from excel_cam.labels.records import check_writable
 from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
+from excel_cam.run.plan import still_fits
 from excel_cam.settings import ModelChoice, Settings, check_crf_backend
 from excel_cam.wording import Report
 
@@ -93,7 +95,7 @@ def _identity(path: Path) -> tuple[int, int] | str:
 def label_photographs(
     places: Sequence[Place], choice: ClassChoice, model_choice: ModelChoice, settings: Settings, writing: Writing,
     report: Report,
-) -> Iterator[PhotoOutcome]:  # fmt: skip
+) -> Generator[PhotoOutcome, None, None]:  # fmt: skip
     """Label each photograph with all the classes, write its files, and yield what became of it.
 
     A label made by the same command is kept. Raises `OutputError` before any work where other files are in the way,
@@ -102,25 +104,35 @@ def label_photographs(
     check_crf_backend(settings.crf_backend)
     for folder in {place.label.parent for place in places}:
         check_writable(folder)
-    found = {place.label: read_stamp(place.label) for place in places}
-    if not writing.overwrite:
-        _refuse_foreign(places, found)
-    labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
-    if not writing.overwrite:
-        others = [str(path) for path, made_with in found.items() if made_with not in (None, stamp)]
-        if others:
-            raise OutputError(_in_the_way(others, "made with other settings, classes or weights"))
+    with claimed(_works(places)) as claims:
+        found = {place.label: find_label(place.label) for place in places}
+        if not writing.overwrite:
+            _refuse_foreign(places, found)
+        labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
+        if not writing.overwrite:
+            others = [str(path) for path, label in found.items() if label is not None and label.stamp != stamp]
+            if others:
+                raise OutputError(_in_the_way(others, "made with other settings, classes or weights"))
+        for place in places:
+            label = None if writing.overwrite else found[place.label]
+            keep = label is not None and still_fits(label, place.photograph)
+            try:
+                yield _label_one(place, choice.names, labeller, stamp, writing, keep, claims)
+            except ImageError as error:
+                yield PhotoOutcome(place, {}, reason=str(error))
+
+
+def _works(places: Sequence[Place]) -> dict[Path, Work]:
+    """The labels that are about to be written into each folder."""
+    names: dict[Path, list[str]] = {}
     for place in places:
-        keep = found[place.label] == stamp and not writing.overwrite
-        try:
-            yield _label_one(place, choice.names, labeller, stamp, writing, keep)
-        except ImageError as error:
-            yield PhotoOutcome(place, {}, reason=str(error))
+        names.setdefault(place.label.parent.resolve(), []).append(place.label.name)
+    return {folder: Work(names=tuple(own)) for folder, own in names.items()}
 
 
-def _refuse_foreign(places: Sequence[Place], found: dict[Path, str | None]) -> None:
+def _refuse_foreign(places: Sequence[Place], found: dict[Path, FoundLabel | None]) -> None:
     """Raise `OutputError` for files that `excel-cam` did not make here; before the model is loaded."""
-    in_the_way = [str(path) for path, stamp in found.items() if stamp == ""]
+    in_the_way = [str(path) for path, label in found.items() if label is not None and not label.stamp]
     in_the_way += [str(place.overlay) for place in places if found[place.label] is None and place.overlay.exists()]
     if in_the_way:
         raise OutputError(_in_the_way(in_the_way, "there already"))
@@ -151,12 +163,13 @@ def _tags(names: Sequence[str]) -> tuple[int, ...]:
 
 
 def _label_one(
-    place: Place, names: Sequence[str], labeller: Labeller, stamp: str, writing: Writing, keep: bool
+    place: Place, names: Sequence[str], labeller: Labeller, stamp: str, writing: Writing, keep: bool, claims: Claims
 ) -> PhotoOutcome:
-    """Label one photograph and write its files; raises `ImageError`."""
+    """Label one photograph and write its files; raises `ImageError`, and `OutputError` where it may not write."""
     if keep and place.overlay.exists():
         return PhotoOutcome(place, class_shares(read_mask(place.label, len(names))), kept=True)
     pixels, label = _compute(labeller, place.photograph, _tags(names))
+    claims.require()
     if not keep:
         write_label(place.label, label, writing.png_mode, stamp)
     legend = dict(enumerate(names, start=1)) | {IGNORE: "ignore"}

@@ -329,7 +329,7 @@ def other_maps_class(made: Viewable) -> str:
 
 def maps_without_numbers(made: Viewable) -> str:
     np.savez(made.cams / "half.npz", keys=[0], maps=np.full((1, 2, 2), np.nan), low=[0.0], high=[1.0], size=[40, 60])
-    return "half.npz: class maps without a value, or with one that is no number"
+    return "half.npz: expected class maps as --save-cams writes them (values that are not finite)"
 
 
 def take_labels(made: Viewable) -> str:

@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import click
@@ -99,9 +99,9 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     printing = as_json or not sys.stdout.isatty()
     with (
         _termination_as_interrupt(), _without_image_warnings(),
-        progress_bar(len(settled.data.samples), "image", quiet) as bar,
+        progress_bar(len(settled.data.samples), "image", quiet) as bar, closing(run(settled, report)) as outcomes,
     ):  # fmt: skip
-        for outcome in run(settled, report):
+        for outcome in outcomes:
             tally.add(outcome)
             bar.update()
             if outcome.reason is not None and not quiet:

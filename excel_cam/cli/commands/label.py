@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,15 @@ def label(
     if choice.without_sentences and settings.attributes != "none":
         report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
     failed = False
-    for result in label_photographs(places, choice, chosen_model(ctx), settings, Writing(png_mode, overwrite), report):
-        if result.reason is not None:
-            failed = True
-            report(f"failed: {result.reason}")
-        elif as_json:
-            click.echo(json_line(share_record(result, choice.names)), nl=False)
-        else:
-            click.echo(share_text(result, choice.names))
+    writing = Writing(png_mode, overwrite)
+    with closing(label_photographs(places, choice, chosen_model(ctx), settings, writing, report)) as results:
+        for result in results:
+            if result.reason is not None:
+                failed = True
+                report(f"failed: {result.reason}")
+            elif as_json:
+                click.echo(json_line(share_record(result, choice.names)), nl=False)
+            else:
+                click.echo(share_text(result, choice.names))
     if failed:
         ctx.exit(EXIT_SOME_FAILED)
