@@ -15,7 +15,8 @@ _ORDER, _CROP, _CHANNELS = range(3)  # one stream of random numbers for each pur
 class CropDraw:
     """How a crop is taken.
 
-    ratio: enlargement. pad, corner: (down, right) in pixels, of the photograph in its padded plane, of the crop there.
+    ratio: enlargement. pad, corner: (down, right) in pixels, where the photograph and where the crop begin in the plane
+    that is padded with black.
     """
 
     ratio: float

@@ -216,7 +216,7 @@ def test_two_processes_train_as_one(request_for: Callable[..., TrainingRequest],
     ]
     one = request_for("one")
     records = list(train(one))
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     together = log_lines(tmp_path / "shared" / "two")
     for name in ("loss", "segmentation", "diversity"):
         assert [line[name] for line in together] == pytest.approx([getattr(r, name) for r in records], abs=2e-5)
