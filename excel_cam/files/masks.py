@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
+from excel_cam.files.image_folder import walk_folders
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.pixel_limit import MAX_PIXELS
 from excel_cam.files.png_chunks import GREY, read_png_head
@@ -34,18 +34,21 @@ def mask_names(folder: Path) -> list[str]:
 def named_files(folder: Path, suffix: str) -> list[str]:
     """Sorted names (path below the folder with `/`, without `suffix`) of its files; hidden files and folders skipped.
 
+    A folder that links lead to more than once counts once; see `walk_folders`.
     Raises DataError where the folder, or one below it, cannot be listed.
     """
-
-    def refuse(error: OSError) -> NoReturn:
+    try:
+        found = [
+            prefix + entry.name.removesuffix(suffix)
+            for prefix, files in walk_folders(folder)
+            for entry in files
+            if entry.name.endswith(suffix)
+        ]
+    except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"{error.filename}: expected a folder of *{suffix} files, but {reason}; check the path")
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        named = [name for name in files if name.endswith(suffix) and not name.startswith(".")]
-        found += [(Path(parent) / name).relative_to(folder).as_posix().removesuffix(suffix) for name in named]
+        raise DataError(
+            f"{error.filename}: expected a folder of *{suffix} files, but {reason}; check the path"
+        ) from None
     return sorted(found)
 
 

@@ -120,8 +120,9 @@ def read_maps_stamp(path: Path) -> str | None:
         return ""
     except Exception:  # zipfile and zlib raise nearly anything on damaged archives
         return None if _was_an_archive(path) else ""
-    if ours and announced == _STAMP_LENGTH:  # a comment has no checksum of its own, and is read if it is cut off
-        damaged = damaged or re.fullmatch(rb"[0-9a-f]{32}", stamp) is None
+    # Names and comment have no checksum of their own, and a comment is read where it is cut off.
+    stamped = re.fullmatch(rb"[0-9a-f]{32}", stamp) is not None
+    damaged = damaged or (stamped and not ours) or (ours and announced == _STAMP_LENGTH and not stamped)
     return None if damaged else stamp.decode("ascii", "replace")
 
 
