@@ -16,7 +16,7 @@ import numpy as np
 from excel_cam.classes import IGNORE, MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, confusion_matrix
-from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.files.masks import ClassSearch, mask_names, mask_path, read_mask
 from excel_cam.wording import percent, size_text
 
 
@@ -36,8 +36,8 @@ def evaluate_labels(
     with its confusion matrix.
     has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
 
-    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size,
-    and SettingsError for an unknown `ignore_as`.
+    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size, and
+    where no truth holds a class, SettingsError for an unknown `ignore_as`.
     """
     if ignore_as not in get_args(IgnoreAs):
         raise SettingsError(f"ignore_as: expected one of {', '.join(get_args(IgnoreAs))}, got {ignore_as!r}")
@@ -53,6 +53,7 @@ def evaluate_labels(
     unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
 
     confusion = np.zeros((greatest + 1, greatest + 1), np.int64)
+    search = ClassSearch(has_background)
     pixels = ignored_pixels = 0
     for name in chosen:
         label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
@@ -62,6 +63,7 @@ def evaluate_labels(
                 f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth_path} is "
                 f"{size_text(truth_mask.shape)}; both must have the size of the photograph"
             )
+        search.add(truth_mask)
         of_image = confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
         confusion += of_image
         judged = truth_mask != IGNORE
@@ -69,6 +71,7 @@ def evaluate_labels(
         ignored_pixels += int(np.count_nonzero(judged & (label_mask == IGNORE)))
         if on_image is not None:
             on_image(of_image)
+    search.require(truth)
     return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +25,11 @@ MASK_SUFFIX = ".png"
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
 # Everything Pillow raises on damaged PNGs; DecompressionBombError is its guard against absurd sizes.
 DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+CLASSLESS_REMEDY = (
+    "binary masks, with 255 for the object? expected class indices: 0 for background, 1 and up for the classes, 255 "
+    "for pixels to ignore"
+)
 
 
 def mask_names(folder: Path) -> list[str]:
@@ -114,3 +120,38 @@ def read_mask(path: Path, class_count: int) -> np.ndarray:
             f"row {row}, column {column} ({np.count_nonzero(wrong)} such pixels); check the class list and the mask"
         )
     return mask
+
+
+class ClassSearch:
+    """Whether a set of masks holds any class; where it does not, nothing said of classes would be true of it.
+
+    Figures would be perfect, tags empty, and remedies beside the point: most likely the masks are binary.
+    """
+
+    def __init__(self, has_background: bool = True) -> None:
+        self._without = {0, IGNORE} if has_background else {IGNORE}
+        self._values: set[int] = set()
+        self._masks = 0
+
+    @property
+    def found(self) -> bool:
+        """Whether one of the masks so far holds a class."""
+        return not self._values <= self._without
+
+    def add(self, mask: NDArray[np.integer[Any]]) -> None:
+        """Look at one more mask, with values in 0..K or 255; after the first class there is nothing to look for."""
+        if not self.found:
+            self._values.update(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+            self._masks += 1
+
+    def require(self, folder: Path) -> None:
+        """Raise `DataError` where no mask of a folder held a class; without any mask there is nothing to say."""
+        if self._values and not self.found:
+            raise DataError(
+                f"{folder}: {self._masks:,} masks and no class in them, {values_text(self._values)}; {CLASSLESS_REMEDY}"
+            )
+
+
+def values_text(values: Iterable[int]) -> str:
+    """What the values of masks without a class look like: "only 0 and 255"."""
+    return "only " + " and ".join(map(str, sorted(values)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
 from excel_cam.evaluation.scores import Evaluation, confusion_matrix
+from excel_cam.files.masks import ClassSearch
 from excel_cam.labels.class_maps import SoftMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
 
@@ -50,6 +51,7 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
     confusion = np.zeros((count + 1, count + 1), np.int64)
     pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
     judged = ignored = 0
+    search = ClassSearch()
     measures = []
     for name in source.names:
         masks = read_masks(source, name)
@@ -58,12 +60,15 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
         images += in_label > 0
         iou = math.nan
         if masks.truth is not None:
+            search.add(masks.truth)
             own = evaluate_one(masks, all_names)
             confusion += own.confusion
             judged, ignored = judged + own.pixels, ignored + own.ignored_pixels
             iou = own.mean_iou
         measures.append(Measure(name, doubt_of(masks, source.background_power), iou))
         on_image()
+    if source.truth is not None:
+        search.require(source.truth)
     evaluation = None
     if source.truth_names:
         evaluation = Evaluation(confusion, all_names, len(source.truth_names), judged, ignored, "background")
