@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from excel_cam.files.masks import CLASSLESS_REMEDY
+
 ERROR, WARNING = "error", "warning"
 _SHOWN = 3  # examples that the text shows
 
@@ -44,6 +46,10 @@ KINDS = {
     "out-of-range": Kind(
         ERROR, "labels hold values that are neither a class nor 255",
         "give the class list they were made with (--dataset or --classes), or make them again with it",
+    ),
+    "no-class": Kind(
+        ERROR, "folder of labels without a class in any of them",
+        f"{CLASSLESS_REMEDY}; if `excel-cam generate` made them: check that --weights belong to --model, and the tags",
     ),
     "wrong-size": Kind(
         ERROR, "labels have another size than their photograph",
@@ -147,6 +153,11 @@ class Collector:
         """One more of that kind."""
         self.examples.setdefault(code, []).append(example)
         self.fixed[code] = self.fixed.get(code, 0) + fixed
+
+    def drop(self, *codes: str) -> None:
+        """Forget what was found of these kinds."""
+        for code in codes:
+            self.examples.pop(code, None)
 
     def findings(self, **words: str) -> tuple[Finding, ...]:
         """All findings, errors first; `words` fill the remedies."""

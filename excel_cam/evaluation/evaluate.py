@@ -15,7 +15,7 @@ import numpy as np
 from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
-from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.files.masks import ClassSearch, mask_names, mask_path, read_mask
 from excel_cam.labels.folder import require_files
 from excel_cam.wording import percent, size_text
 
@@ -36,8 +36,8 @@ def evaluate_labels(
     with its confusion matrix.
     has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
 
-    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size,
-    and SettingsError for an unknown `ignore_as`.
+    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size, and
+    where no truth holds a class, SettingsError for an unknown `ignore_as`.
     """
     if ignore_as not in get_args(IgnoreAs):
         raise SettingsError(f"ignore_as: expected one of {', '.join(get_args(IgnoreAs))}, got {ignore_as!r}")
@@ -52,7 +52,7 @@ def evaluate_labels(
     _check_pairs(labels, truth, chosen, listed=names is not None)
     unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
 
-    counts = PixelCounts(all_names, ignore_as)
+    counts, search = PixelCounts(all_names, ignore_as), ClassSearch(has_background)
     for name in chosen:
         label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
         label_mask, truth_mask = (read_mask(path, greatest, len(class_names)) for path in (label_path, truth_path))
@@ -61,9 +61,11 @@ def evaluate_labels(
                 f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth_path} is "
                 f"{size_text(truth_mask.shape)}; both must have the size of the photograph"
             )
+        search.add(truth_mask)
         of_image = counts.add(label_mask, truth_mask)
         if on_image is not None:
             on_image(of_image)
+    search.require(truth)
     return counts.evaluation(unlabelled)
 
 

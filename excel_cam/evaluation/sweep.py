@@ -14,7 +14,7 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.evaluation.bootstrap import class_counts, mean_iou
 from excel_cam.evaluation.curves import Panel, svg_curves
 from excel_cam.evaluation.scores import confusion_matrix
-from excel_cam.files.masks import mask_path, named_files, read_mask
+from excel_cam.files.masks import ClassSearch, mask_path, named_files, read_mask
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, settings_of_run
 from excel_cam.settings import Settings
@@ -132,6 +132,7 @@ def sweep_backgrounds(request: SweepRequest, on_image: Callable[[], None] = lamb
 
     classes = len(request.class_names)
     confusions = np.zeros((len(request.powers) + len(request.thresholds), classes + 1, classes + 1), np.int64)
+    search = ClassSearch()
     for name in request.names:
         maps_file, truth_file = mask_path(request.cams, name, MAPS_SUFFIX), mask_path(request.truth, name)
         soft, truth = read_maps(maps_file, classes), read_mask(truth_file, classes)
@@ -140,14 +141,14 @@ def sweep_backgrounds(request: SweepRequest, on_image: Callable[[], None] = lamb
                 f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its truth "
                 f"{truth_file} is {size_text(truth.shape)}; check --truth"
             )
+        search.add(truth)
         photograph = None if request.photographs is None else request.photographs[name]
         labels = swept_labels(soft, photograph, request.powers, request.thresholds, request.settings)
         for confusion, label in zip(confusions, labels, strict=True):
             confusion += confusion_matrix(label, truth, classes, "background")
         on_image()
+    search.require(request.truth)
     scores = [float(score) for score in mean_iou(class_counts(confusions))]
-    if np.isnan(scores).any():
-        raise DataError(f"{request.truth}: expected pixels to compare, but all are 255; check --truth")
     power = Curve(request.powers, tuple(scores[: len(request.powers)]))
     threshold = Curve(request.thresholds, tuple(scores[len(request.powers) :]))
     return Sweep(power, threshold, len(request.names), request.photographs is not None)

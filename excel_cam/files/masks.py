@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
+from excel_cam.files.image_folder import walk_folders
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.pixel_limit import MAX_PIXELS
 from excel_cam.files.png_chunks import GREY, read_png_head
@@ -25,6 +26,11 @@ INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values 
 # Everything Pillow raises on damaged PNGs; DecompressionBombError is its guard against absurd sizes.
 DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
+CLASSLESS_REMEDY = (
+    "binary masks, with 255 for the object? expected class indices: 0 for background, 1 and up for the classes, 255 "
+    "for pixels to ignore"
+)
+
 
 def mask_names(folder: Path) -> list[str]:
     """Sorted names of a folder's masks; see `named_files`."""
@@ -34,18 +40,21 @@ def mask_names(folder: Path) -> list[str]:
 def named_files(folder: Path, suffix: str) -> list[str]:
     """Sorted names (path below the folder with `/`, without `suffix`) of its files; hidden files and folders skipped.
 
+    A folder that links lead to more than once counts once; see `walk_folders`.
     Raises DataError where the folder, or one below it, cannot be listed.
     """
-
-    def refuse(error: OSError) -> NoReturn:
+    try:
+        found = [
+            prefix + entry.name.removesuffix(suffix)
+            for prefix, files in walk_folders(folder)
+            for entry in files
+            if entry.name.endswith(suffix)
+        ]
+    except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"{error.filename}: expected a folder of *{suffix} files, but {reason}; check the path")
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        named = [name for name in files if name.endswith(suffix) and not name.startswith(".")]
-        found += [(Path(parent) / name).relative_to(folder).as_posix().removesuffix(suffix) for name in named]
+        raise DataError(
+            f"{error.filename}: expected a folder of *{suffix} files, but {reason}; check the path"
+        ) from None
     return sorted(found)
 
 
@@ -113,3 +122,38 @@ def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.n
             f"row {row}, column {column} ({np.count_nonzero(wrong)} such pixels); check the class list and the mask"
         )
     return mask
+
+
+class ClassSearch:
+    """Whether a set of masks holds any class; where it does not, nothing said of classes would be true of it.
+
+    Figures would be perfect, tags empty, and remedies beside the point: most likely the masks are binary.
+    """
+
+    def __init__(self, has_background: bool = True) -> None:
+        self._without = {0, IGNORE} if has_background else {IGNORE}
+        self._values: set[int] = set()
+        self._masks = 0
+
+    @property
+    def found(self) -> bool:
+        """Whether one of the masks so far holds a class."""
+        return not self._values <= self._without
+
+    def add(self, mask: NDArray[np.integer[Any]]) -> None:
+        """Look at one more mask, with values in 0..K or 255; after the first class there is nothing to look for."""
+        if not self.found:
+            self._values.update(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+            self._masks += 1
+
+    def require(self, folder: Path) -> None:
+        """Raise `DataError` where no mask of a folder held a class; without any mask there is nothing to say."""
+        if self._values and not self.found:
+            raise DataError(
+                f"{folder}: {self._masks:,} masks and no class in them, {values_text(self._values)}; {CLASSLESS_REMEDY}"
+            )
+
+
+def values_text(values: Iterable[int]) -> str:
+    """What the values of masks without a class look like: "only 0 and 255"."""
+    return "only " + " and ".join(map(str, sorted(values)))

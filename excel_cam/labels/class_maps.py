@@ -93,7 +93,9 @@ def _check_parts(
         raise ValueError("maps or a label without a value")
     if (keys < 0).any() or (np.diff(keys) <= 0).any():
         raise ValueError("classes that are negative, repeated or out of order")
-    if not all(np.isfinite(array).all() for array in (maps, low, high)) or not np.isfinite(high - low).all():
+    with np.errstate(over="ignore"):
+        finite = all(np.isfinite(array).all() for array in (maps, low, high, high - low))
+    if not finite:
         raise ValueError("values that are not finite")
     if ((maps < 0) | (maps > 1)).any() or (low > high).any():
         raise ValueError("maps that are not within 0..1")
@@ -106,9 +108,11 @@ def read_maps_stamp(path: Path) -> str | None:
     it is somebody else's. Raises `MachineError`.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             damaged, stamp = archive.testzip() is not None, archive.comment
             ours = sorted(archive.namelist()) == [f"{part}.npy" for part in _PARTS]
+            stream.seek(-2 - len(stamp), io.SEEK_END)
+            announced = int.from_bytes(stream.read(2), "little")
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -116,8 +120,9 @@ def read_maps_stamp(path: Path) -> str | None:
         return ""
     except Exception:  # zipfile and zlib raise nearly anything on damaged archives
         return None if _was_an_archive(path) else ""
-    if ours and len(stamp) == _STAMP_LENGTH:  # a comment has no checksum of its own
-        damaged = damaged or re.fullmatch(b"[0-9a-f]+", stamp) is None
+    # Names and comment have no checksum of their own, and a comment is read where it is cut off.
+    stamped = re.fullmatch(rb"[0-9a-f]{32}", stamp) is not None
+    damaged = damaged or (stamped and not ours) or (ours and announced == _STAMP_LENGTH and not stamped)
     return None if damaged else stamp.decode("ascii", "replace")
 
 

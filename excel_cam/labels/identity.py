@@ -8,6 +8,11 @@ from typing import Any
 from excel_cam.files.atomic import hash_json
 from excel_cam.settings import Settings
 
+# Which labels this program makes of the same photograph, tags, settings, sentences and weights. Raise it with every
+# change that gives other label values anywhere beyond rounding (`tests/run/test_labels_version.py` tells), and say so
+# in the changelog: labels of another version are then refused, not continued.
+LABELS_VERSION = 1
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -33,9 +38,10 @@ def known_identity(
     command adds, such as the classes in label order.
     """
     values = settings.group("text") | settings.group("image")
+    version = {} if LABELS_VERSION == 1 else {"labels_version": LABELS_VERSION}  # the first one was not written down
     return {
         "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()},
-        "knowledge": hash_json(knowledge), "model": model, "png_mode": png_mode, **more,
+        "knowledge": hash_json(knowledge), "model": model, "png_mode": png_mode, **version, **more,
     }  # fmt: skip
 
 

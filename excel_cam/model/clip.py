@@ -74,7 +74,7 @@ class ClipModel:
         """
         tokens = self.tokenizer(list(texts), context_length=self.context_length)
         rows = torch.cat([self._encode_tokens(part) for part in tokens.split(TEXT_BATCH)])
-        if not rows.isfinite().all():
+        if not rows.norm(dim=-1).isfinite().all():  # the norms too: a row divided by infinity would be 0
             raise ModelError(
                 f"{self.weights}: the text tower's rows are not finite even in fp32: its weights are damaged or too "
                 "large to compute with; take others with --model or --weights"

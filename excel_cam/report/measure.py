@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
 from excel_cam.evaluation.scores import Evaluation, PixelCounts
+from excel_cam.files.masks import ClassSearch
 from excel_cam.labels.class_maps import SoftMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
 
@@ -48,6 +49,7 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
     all_names = ("background", *source.class_names)
     counts = PixelCounts(all_names, "background")
     pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    search = ClassSearch()
     measures = []
     for name in source.names:
         masks = read_masks(source, name)
@@ -56,10 +58,13 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
         images += in_label > 0
         iou = math.nan
         if masks.truth is not None:
+            search.add(masks.truth)
             counts.add(masks.label, masks.truth)
             iou = evaluate_one(masks, all_names).mean_iou
         measures.append(Measure(name, doubt_of(masks, source.background_power), iou))
         on_image()
+    if source.truth is not None:
+        search.require(source.truth)
     evaluation = counts.evaluation() if source.truth_names else None
     return Measurements(tuple(measures), pixels, images, evaluation, source.cams is not None)
 

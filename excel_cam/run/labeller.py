@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from excel_cam.classes import IGNORE
-from excel_cam.errors import ModelError
+from excel_cam.errors import MachineError, ModelError
 from excel_cam.method.affinity import refine_maps, transition_matrix
 from excel_cam.method.calibration import DenseFeatures, encode_images, grid_side
 from excel_cam.method.cam import class_activation_maps
@@ -103,6 +103,8 @@ class Labeller:
         """As `label`, with the class maps behind each label. `sizes` are the labels' own, (H, W).
 
         A label larger than its photograph, which was then reduced, comes from enlarged scores.
+        Raises `MachineError` where the memory does not hold one photograph; once a label or its maps are asked for,
+        `ModelError` where the model's values are not finite.
         """
         results = [self._untagged(size) for size in sizes]
         tagged = [index for index, present in enumerate(tags) if len(present)]
@@ -110,15 +112,24 @@ class Labeller:
             group = tagged[: min(self._forward_size(len(tagged)), self.batch_limit or len(tagged))]
             try:
                 labelled = self._label_batch([_Job(photographs[i], tags[i], sizes[i]) for i in group])
-            except torch.OutOfMemoryError:
-                if len(group) == 1:
+            except (RuntimeError, MemoryError) as error:
+                if not _tells_of_memory(error):
                     raise
+                if len(group) == 1:
+                    raise self._too_large(photographs[group[0]], tags[group[0]]) from None
                 self.batch_limit = len(group) // 2  # and so it stays: what did not fit will not fit next time
                 continue
             for index, result in zip(group, labelled, strict=True):
                 results[index] = result
             tagged = tagged[len(group) :]
         return results
+
+    def _too_large(self, photograph: Pixels, tags: Sequence[int]) -> MachineError:
+        height, width = photograph.shape[:2]
+        return MachineError(
+            f"the memory does not hold a photograph of {height} x {width} with {len(tags)} classes; free some, lower "
+            f"--working-pixels (now {self.settings.working_pixels:,}), or leave this photograph out"
+        )
 
     def _untagged(self, size: tuple[int, int]) -> LabelledPhotograph:
         value = 0 if self.has_background else IGNORE
@@ -285,6 +296,11 @@ def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
     for (height, width, *_), places in alike.items():
         most = max(1, REFINED_PIXELS // (height * width))
         yield from (places[start : start + most] for start in range(0, len(places), most))
+
+
+def _tells_of_memory(error: BaseException) -> bool:
+    """Whether memory was too small; on a CPU torch says so in words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _all_finite(values: Tensor) -> Tensor:

@@ -252,7 +252,7 @@ def test_empty_and_full_labels(excel_cam: Run, made: SimpleNamespace) -> None:
 
 def test_every_kind_of_finding_is_planted_here() -> None:
     planted = {code for _plant, expected, also, _status in PLANTED for code in set(expected) | also}
-    assert planted | {"all-background", "one-class"} == set(KINDS)
+    assert planted | {"all-background", "one-class", "no-class"} == set(KINDS)
 
 
 def test_a_dozen_faults_at_once(excel_cam: Run, made: SimpleNamespace) -> None:

@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert f"{cams / 'z.npz'}: no such class maps" in refusal(**right, names=["z"])
     assert "leading / or .." in refusal(**right, names=["../cams/a"])
     Image.fromarray(np.full((1, 4), 255, np.uint8)).save(truth / "a.png")
-    assert "expected pixels to compare, but all are 255" in refusal(**right)
+    assert "1 masks and no class in them, only 255" in refusal(**right)
     Image.fromarray(np.zeros((1, 3), np.uint8)).save(truth / "a.png")
     assert f"a.npz: class maps of an image of 1 x 4 (H x W), but its truth {truth / 'a.png'} is 1 x 3" in refusal(
         **right
