@@ -218,3 +218,38 @@ class ModelChoice:
     weights: Path | None = None  # a checkpoint file, instead of `pretrained`
     device: str = "auto"
     precision: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSettings:
+    """How photographs are looked at. Raises `SettingsError` when a setting is out of range.
+
+    scales: sides of the views as factors of the trained size.
+    variant: `voc` takes the first scale of 1 without its mirror image, as the release does; `coco` averages scores at a
+        fifth of the photograph's sides and enlarges them again.
+    positions: `direct` from CLIP's own grid to a view's, or by way of the `trained` one, as the release does on splits
+        whose name contains "train".
+    flip: whether each view has its mirror image beside it.
+    crf: whether softmaxed scores go through the dense CRF. crf_backend: as for labels.
+    """
+
+    scales: tuple[float, ...] = (1.0, 0.7, 1.2, 1.5)
+    variant: str = "voc"
+    positions: str = "direct"
+    flip: bool = True
+    crf: bool = False
+    crf_backend: str = "numpy"
+
+    def __post_init__(self) -> None:
+        listed = ",".join(f"{scale:g}" for scale in self.scales)
+        if not 1 <= len(self.scales) <= MAX_SCALES or not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise SettingsError(f"scales is {listed}; expected 1 to {MAX_SCALES} numbers, each within 0.25..4")
+        if self.variant not in ("voc", "coco"):
+            raise SettingsError(f"variant is {self.variant!r}; expected one of voc, coco")
+        if self.crf_backend not in ("numpy", "pydensecrf2"):
+            raise SettingsError(f"crf_backend is {self.crf_backend!r}; expected one of numpy, pydensecrf2")
+        if self.positions not in ("direct", "trained"):
+            raise SettingsError(f"positions is {self.positions!r}; expected one of direct, trained")
+
+
+SEGMENTATION_PRESETS = {"voc": SegmentationSettings(), "coco": SegmentationSettings(variant="coco")}

@@ -14,12 +14,15 @@ DEMO_IMAGES = DEMO_ROOT / "JPEGImages"
 DEMO_TRUTH = DEMO_ROOT / "SegmentationClass"
 
 
+ADAPTER_FILE = "adapter.safetensors"  # in the folder of a training run
 DEMO_ADAPTER = DEMO_FOLDER / f"{SHIPPED_MODEL}-lvc.safetensors"
 
 
 def adapter_path(name: str) -> Path:
-    """Where a trained adapter lies: a file, the folder of a training run, or `demo` for the one that comes along."""
-    return DEMO_ADAPTER if name == "demo" else Path(name)
+    """The file of a trained adapter: itself, in the folder of a training run, or by `demo` the one that comes along."""
+    if name == "demo":
+        return DEMO_ADAPTER
+    return Path(name) / ADAPTER_FILE if Path(name).is_dir() else Path(name)
 
 
 def locate_shipped(choice: ModelChoice) -> ModelChoice:

@@ -26,6 +26,12 @@ CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of 
 _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
 
+lvc_option = click.option(
+    "--lvc",
+    metavar="DIR|FILE|demo",
+    help="A trained calibration: the folder of `excel-cam train`, its adapter or a checkpoint, or the demo's.",
+)
+
 png_mode_option = click.option(
     "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
     help="8-bit values, or values with VOC's palette (which some readers turn into colours).",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from excel_cam.files.atomic import hash_json
-from excel_cam.settings import Settings
+from excel_cam.files.atomic import hash_file, hash_json
+from excel_cam.settings import SegmentationSettings, Settings
 
 # Which labels this program makes of the same photograph, tags, settings, sentences and weights. Raise it with every
 # change that gives other label values anywhere beyond rounding (`tests/run/test_labels_version.py` tells), and say so
@@ -42,6 +44,21 @@ def known_identity(
     return {
         "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()},
         "knowledge": hash_json(knowledge), "model": model, "png_mode": png_mode, **version, **more,
+    }  # fmt: skip
+
+
+def segment_identity(
+    segmentation: SegmentationSettings, working_pixels: int, *, adapter: Path, model: str, png_mode: str,
+    classes: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """What decides the labels of a trained segmenter and is known without the model. adapter: the file."""
+    settings = asdict(segmentation) | {"scales": list(segmentation.scales), "working_pixels": working_pixels}
+    if not segmentation.crf:
+        del settings["crf_backend"]
+    version = {} if LABELS_VERSION == 1 else {"labels_version": LABELS_VERSION}
+    return {
+        "command": "segment", "settings": settings, "adapter": hash_file(adapter), "model": model,
+        "png_mode": png_mode, "classes": list(classes), **version,
     }  # fmt: skip
 
 

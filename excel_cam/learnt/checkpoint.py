@@ -25,9 +25,9 @@ from excel_cam.learnt.network import Network, NetworkShape
 from excel_cam.learnt.training_settings import TrainingSettings
 from excel_cam.model.clip import ClipModel
 from excel_cam.settings import Settings
+from excel_cam.shipped import ADAPTER_FILE
 
 FORMAT = 1  # raised when the meaning of a file changes
-ADAPTER_FILE = "adapter.safetensors"
 KEPT_CHECKPOINTS = 2
 _METADATA_KEY = "excel_cam"  # one key alone: the format does not keep the order of several
 _AVERAGE, _OPTIMISER = "average/", "optimiser/"

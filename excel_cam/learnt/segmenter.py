@@ -10,53 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from excel_cam.errors import SettingsError
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.method.calibration import encode_static, grid_side
 from excel_cam.method.crf import dense_crf
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips
 from excel_cam.model.clip import ClipModel
-from excel_cam.settings import MAX_SCALES, check_crf_backend
+from excel_cam.settings import SegmentationSettings, check_crf_backend
 
 FORWARD = 8  # photographs that go through an accelerator together, each with its mirror image
 COCO_SHARE = 0.2  # of a photograph's sides, at which COCO's scores are averaged
 
 Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentationSettings:
-    """How photographs are looked at. Raises `SettingsError` when a setting is out of range.
-
-    scales: sides of the views as factors of the trained size; each view has its mirror image beside it.
-    variant: `voc` takes the first scale of 1 without its mirror image, as the release does; `coco` averages scores at a
-        fifth of the photograph's sides and enlarges them again.
-    positions: `direct` from CLIP's own grid to a view's, or by way of the `trained` one, as the release does on splits
-        whose name contains "train".
-    crf: whether softmaxed scores go through the dense CRF. crf_backend: as for labels.
-    """
-
-    scales: tuple[float, ...] = (1.0, 0.7, 1.2, 1.5)
-    variant: str = "voc"
-    positions: str = "direct"
-    crf: bool = False
-    crf_backend: str = "numpy"
-
-    def __post_init__(self) -> None:
-        listed = ",".join(f"{scale:g}" for scale in self.scales)
-        if not 1 <= len(self.scales) <= MAX_SCALES or not all(0.25 <= scale <= 4 for scale in self.scales):
-            raise SettingsError(f"scales is {listed}; expected 1 to {MAX_SCALES} numbers, each within 0.25..4")
-        if self.variant not in ("voc", "coco"):
-            raise SettingsError(f"variant is {self.variant!r}; expected one of voc, coco")
-        if self.crf_backend not in ("numpy", "pydensecrf2"):
-            raise SettingsError(f"crf_backend is {self.crf_backend!r}; expected one of numpy, pydensecrf2")
-        if self.positions not in ("direct", "trained"):
-            raise SettingsError(f"positions is {self.positions!r}; expected one of direct, trained")
-
-
-SEGMENTATION_PRESETS = {"voc": SegmentationSettings(), "coco": SegmentationSettings(variant="coco")}
 
 
 @dataclass(frozen=True)
@@ -112,7 +78,9 @@ class Segmenter:
             side = grid_side(scale * self._trained_size, self.model.patch)
             inputs = torch.stack([resize_to_input(image, side * self.model.patch) for image in normalised])
             # The release looks at VOC's view of scale 1 without its mirror image.
-            flips = (False,) if self.settings.variant == "voc" and scale == 1 else (False, True)
+            flips = (
+                (False,) if not self.settings.flip or (self.settings.variant == "voc" and scale == 1) else (False, True)
+            )
             weight = 1 / (len(flips) * len(self.settings.scales))
             pixels = torch.stack([inputs.flip(-1) if flip else inputs for flip in flips], dim=1)
             decoded = self._decode(pixels.flatten(0, 1), side).unflatten(0, (-1, len(flips)))

@@ -19,7 +19,6 @@ from excel_cam.data.dataset import DataSet
 from excel_cam.errors import DataError, ImageError, ModelError, OutputError, SettingsError
 from excel_cam.files.atomic import hash_json, json_line, remove_stale_parts, write_atomically
 from excel_cam.learnt.checkpoint import (
-    ADAPTER_FILE,
     Description,
     check_same_run,
     find_checkpoints,
@@ -39,6 +38,7 @@ from excel_cam.method.images import normalise
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.settings import Settings
+from excel_cam.shipped import ADAPTER_FILE
 
 LOG_FILE = "log.jsonl"
 MOST_SKIPPED = 100  # steps in a row without a finite loss, after which nothing is to be hoped for

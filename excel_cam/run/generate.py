@@ -22,7 +22,7 @@ from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.labels.png import write_label
 from excel_cam.labels.records import read_runs, retire_runs, run_file, write_run
-from excel_cam.model.prepare import prepare_text
+from excel_cam.model.prepare import prepare_model, prepare_text
 from excel_cam.run.execute import Outcome, Stages, Tally, execute
 from excel_cam.run.plan import (
     Destination,
@@ -35,13 +35,14 @@ from excel_cam.run.plan import (
     refuse_other_runs,
 )
 from excel_cam.run.record import run_record
-from excel_cam.run.settle import Request, Settled
+from excel_cam.run.settle import Settled, Work
 from excel_cam.wording import Report
 
 if TYPE_CHECKING:
-    from excel_cam.model.clip import ClipModel
-    from excel_cam.model.text_bank import TextBank
     from excel_cam.run.labeller import LabelledPhotograph, Labeller
+    from excel_cam.run.learnt_labeller import TaglessLabeller
+
+    AnyLabeller = Labeller | TaglessLabeller
 
 
 def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
@@ -64,32 +65,53 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
         earlier = read_runs(out)
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "known", settled.known)
-        model, bank = prepare_text(request.model, settled.knowledge, request.settings, report)
+        labeller = _prepare_labeller(settled, report)
+        model = labeller.model
         identity = Identity(settled.known, resolved_identity(model.fingerprint, model.precision))
         claims.specify({"resolved": hash_json(identity.resolved)})
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "resolved", identity.resolved)
         plan = plan_run(settled.data.samples, destination, identity)
-        labeller, batch_size = _prepare_labeller(model, bank, request, report)
+        batch_size = _batch_size(labeller, request.work, report)
         stages = photograph_stages(labeller, destination, claims.require)
         yield from _label(settled, plan, identity, labeller, stages, batch_size, started, report)
 
 
-def _prepare_labeller(model: ClipModel, bank: TextBank, request: Request, report: Report) -> tuple[Labeller, int]:
-    from excel_cam.run.batch_size import automatic_batch_size
+def _prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
+    """The labeller that a run asks for: training-free, with a learnt calibration, or a segmenter."""
     from excel_cam.run.labeller import Labeller
 
-    labeller = Labeller(model, bank, request.settings)
-    if request.work.batch_size != "auto":
-        return labeller, request.work.batch_size
-    batch_size = automatic_batch_size(labeller)
-    if model.device.type != "cpu":
+    request = settled.request
+    if request.adapter is None:
+        assert settled.knowledge is not None
+        return Labeller(*prepare_text(request.model, settled.knowledge, request.settings, report), request.settings)
+
+    from excel_cam.learnt.checkpoint import read_adapter
+    from excel_cam.run.learnt_labeller import LearntLabeller, TaglessLabeller
+
+    if settled.knowledge is None:
+        assert request.segmentation is not None
+        model = prepare_model(request.model, report)
+        adapter = read_adapter(request.adapter, model)
+        return TaglessLabeller(model, adapter, request.segmentation, request.settings)
+    model, bank = prepare_text(request.model, settled.knowledge, request.settings, report)
+    return LearntLabeller(model, bank, read_adapter(request.adapter, model), request.settings)
+
+
+def _batch_size(labeller: AnyLabeller, work: Work, report: Report) -> int:
+    from excel_cam.run.batch_size import CPU_BATCH, automatic_batch_size
+    from excel_cam.run.labeller import Labeller
+
+    if work.batch_size != "auto":
+        return work.batch_size
+    batch_size = automatic_batch_size(labeller) if isinstance(labeller, Labeller) else CPU_BATCH
+    if labeller.model.device.type != "cpu":
         report(f"batches of {batch_size} (auto)")
-    return labeller, batch_size
+    return batch_size
 
 
 def _label(
-    settled: Settled, plan: Plan, identity: Identity, labeller: Labeller, stages: Stages[LabelledPhotograph],
+    settled: Settled, plan: Plan, identity: Identity, labeller: AnyLabeller, stages: Stages[LabelledPhotograph],
     batch_size: int, started: float, report: Report,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Carry out a plan, between the opening and the closing of the run's record."""
@@ -166,7 +188,7 @@ def _open_record(settled: Settled, record: dict[str, Any]) -> None:
 
 
 def photograph_stages(
-    labeller: Labeller, destination: Destination, require_folders: Callable[[], None]
+    labeller: AnyLabeller, destination: Destination, require_folders: Callable[[], None]
 ) -> Stages[LabelledPhotograph]:
     """How a photograph is read, labelled, and written to its destination, class maps first where they are asked for.
 

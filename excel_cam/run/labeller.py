@@ -161,8 +161,7 @@ class Labeller:
             sound.append(_all_finite(attention))
             if maps.device.type == "cpu":  # at once: boxes of what is no number would be drawn from anything
                 self._require_finite(sound)
-            transitions = transition_matrix(attention.to(GRID_DTYPE))
-            refined = refine_maps(refined, transitions, self.settings.box_threshold)
+            refined = self._spread(refined, attention)
             sound.append(_all_finite(refined))
         verdict = HostCopy(torch.stack(sound))
         results: dict[int, LabelledPhotograph] = {}
@@ -206,6 +205,10 @@ class Labeller:
             f"the model's maps are not finite in {precision}: its values pass what {precision} can hold; use "
             "--precision fp32"
         )
+
+    def _spread(self, maps: Tensor, attention: Tensor) -> Tensor:
+        """Step 5: maps (n, c, h, w) and attention A, (n, 1 + N, 1 + N), to (n, c, h, w)."""
+        return refine_maps(maps, transition_matrix(attention.to(GRID_DTYPE)), self.settings.box_threshold)
 
     def _class_maps(self, normalised: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of step 4, (n, T, h, w), averaged over the views, and the base view's attention A."""

@@ -15,15 +15,15 @@ from drawn import draw_photograph
 from small_model import arrays, small_bank, small_model, small_network
 
 from excel_cam.learnt.checkpoint import TrainedAdapter
-from excel_cam.learnt.labeller import LearntLabeller
 from excel_cam.learnt.learner import CropBatch, Learner
 from excel_cam.learnt.losses import near_pairs, pair_targets
 from excel_cam.learnt.relation import kept_maps, mean_of_image, relation_attention, relation_scores
-from excel_cam.learnt.segmenter import SegmentationSettings, Segmenter
+from excel_cam.learnt.segmenter import Segmenter
 from excel_cam.learnt.training_settings import TRAINING_PRESETS, TrainingSettings
 from excel_cam.method.calibration import encode_images, encode_static
 from excel_cam.method.images import normalise
-from excel_cam.settings import Settings
+from excel_cam.run.learnt_labeller import LearntLabeller
+from excel_cam.settings import SegmentationSettings, Settings
 
 FEATURES, OTHER = 1e-4, 5e-5
 
@@ -212,7 +212,11 @@ def test_reduced_photographs_get_labels_of_full_size(monkeypatch: pytest.MonkeyP
     model, bank = small_model(9), small_bank(9, 4, 2)
     adapter = adapter_of(small_network(9, model, 4).requires_grad_(False), 32)
     photograph = np.asarray(draw_photograph(40, 60, 1))
-    label = LearntLabeller(model, bank, adapter, Settings(size=32)).label([photograph], [[0, 2]], [(123, 181)])[0]
+    label = (
+        LearntLabeller(model, bank, adapter, Settings(size=32))
+        .label_with_maps([photograph], [[0, 2]], [(123, 181)])[0]
+        .label
+    )
     assert label.shape == (123, 181)
     assert set(np.unique(label)) <= {0, 1, 3}
     for changes in ({}, {"variant": "coco"}, {"crf": True}):

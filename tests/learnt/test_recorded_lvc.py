@@ -16,7 +16,6 @@ from torch import Tensor
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.learnt.crops import take_crop
 from excel_cam.learnt.draws import CropDraw
-from excel_cam.learnt.labeller import LearntLabeller
 from excel_cam.learnt.labels import class_maps, crop_labels, patch_affinity, spread_maps
 from excel_cam.learnt.learner import CropBatch, Learner
 from excel_cam.learnt.losses import DIVERSITY_WEIGHT, diversity_loss, enlarge, pair_targets, segmentation_loss
@@ -30,7 +29,7 @@ from excel_cam.learnt.relation import (
     relation_attention,
     relation_scores,
 )
-from excel_cam.learnt.segmenter import SegmentationSettings, Segmenter
+from excel_cam.learnt.segmenter import Segmenter
 from excel_cam.learnt.training_settings import TrainingSettings
 from excel_cam.method import calibration
 from excel_cam.method.affinity import box_masks, transition_matrix
@@ -39,7 +38,8 @@ from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import stack_background, upsample_maps
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
-from excel_cam.settings import Settings
+from excel_cam.run.learnt_labeller import LearntLabeller
+from excel_cam.settings import SegmentationSettings, Settings
 
 PARITY = os.environ.get("EXCEL_CAM_PARITY_LVC")
 FEATURES, OTHER = 1e-4, 5e-5  # tolerances: tokens, slots and Z; everything else

@@ -21,13 +21,14 @@ from small_model import small_bank, small_model
 
 from excel_cam.data.dataset import DataSet, Sample
 from excel_cam.errors import DataError, ExcelCamError, ImageError, ModelError, OutputError, SettingsError
-from excel_cam.learnt.checkpoint import ADAPTER_FILE, find_checkpoints, read_adapter
-from excel_cam.learnt.labeller import LearntLabeller
+from excel_cam.learnt.checkpoint import find_checkpoints, read_adapter
 from excel_cam.learnt.learner import Learner, Losses
-from excel_cam.learnt.segmenter import SegmentationSettings, Segmenter
+from excel_cam.learnt.segmenter import Segmenter
 from excel_cam.learnt.train import LOG_FILE, TrainingRequest, train
 from excel_cam.learnt.training_settings import TrainingSettings
-from excel_cam.settings import Settings
+from excel_cam.run.learnt_labeller import LearntLabeller
+from excel_cam.settings import SegmentationSettings, Settings
+from excel_cam.shipped import ADAPTER_FILE
 
 TRAINING = TrainingSettings(
     steps=9, warm_up=2, dynamic_from=3, own_from=6, batch=2, channels=16, decoder_blocks=1, decoder_heads=2, radius=2
