@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from excel_cam.errors import SettingsError
 
 MAX_SCALES = 8
+MAP_EPSILON = 1e-7  # added to a map's greatest value before it is divided by it (step 6.1)
 
 
 Attributes = Literal["clustered", "sentences", "none"]

@@ -28,7 +28,7 @@ from excel_cam.tags.lookup import Tags
 MOSTLY = 0.5  # share of 255 above which a label is worth a warning
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Examination:
     """What is examined. class_names None: the class list is not known, and what needs it is not looked for."""
 

@@ -25,7 +25,7 @@ POWERS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepRequest:
     """What is swept.
 
@@ -78,7 +78,7 @@ class Sweep:
 
 
 def choose_sweep(
-    cams: Path, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None = None,
+    *, cams: Path, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None = None,
     images: Path | None = None, labels: Path | None = None, powers: Sequence[float] | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> SweepRequest:  # fmt: skip
@@ -95,9 +95,11 @@ def choose_sweep(
         photographs = photographs_of(images, cams, chosen)
         require_photographs(photographs, chosen, images, "class maps")
     return SweepRequest(
-        cams, truth, class_names, chosen, photographs,
-        _ascending("--powers", powers or POWERS, lambda value: 0 < value < math.inf, "above 0"),
-        _ascending("--thresholds", thresholds or THRESHOLDS, lambda value: 0 <= value <= 1, "within 0..1"), settings,
+        cams=cams, truth=truth, class_names=class_names, names=chosen, photographs=photographs, settings=settings,
+        powers=_ascending("--powers", powers or POWERS, lambda value: 0 < value < math.inf, "above 0"),
+        thresholds=_ascending(
+            "--thresholds", thresholds or THRESHOLDS, lambda value: 0 <= value <= 1, "within 0..1"
+        ),
     )  # fmt: skip
 
 
@@ -135,15 +137,15 @@ def sweep_backgrounds(request: SweepRequest, on_image: Callable[[], None] = lamb
     search = ClassSearch()
     for name in request.names:
         maps_file, truth_file = mask_path(request.cams, name, MAPS_SUFFIX), mask_path(request.truth, name)
-        soft, truth = read_maps(maps_file, classes), read_mask(truth_file, classes)
-        if soft.size != truth.shape:
+        class_maps, truth = read_maps(maps_file, classes), read_mask(truth_file, classes)
+        if class_maps.size != truth.shape:
             raise DataError(
-                f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its truth "
+                f"{maps_file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its truth "
                 f"{truth_file} is {size_text(truth.shape)}; check --truth"
             )
         search.add(truth)
         photograph = None if request.photographs is None else request.photographs[name]
-        labels = swept_labels(soft, photograph, request.powers, request.thresholds, request.settings)
+        labels = swept_labels(class_maps, photograph, request.powers, request.thresholds, request.settings)
         for confusion, label in zip(confusions, labels, strict=True):
             confusion += confusion_matrix(label, truth, classes, "background")
         on_image()

@@ -19,7 +19,7 @@ from excel_cam.wording import size_text
 FORMAT_VERSION = 1  # raised when the meaning of exported files changes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """What is to be exported, and where to; see `run_export`."""
 
@@ -96,11 +96,11 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
         keys: tuple[int, ...] = ()
         if export.cams is not None:
             maps_file = export.cams / f"{name}.npz"
-            soft = read_maps(maps_file, len(export.format.class_names))
-            keys = soft.keys
-            if soft.size != size:
+            class_maps = read_maps(maps_file, len(export.format.class_names))
+            keys = class_maps.keys
+            if class_maps.size != size:
                 raise DataError(
-                    f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its label "
+                    f"{maps_file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label "
                     f"{label} has {size_text(size)}; make both in one run"
                 )
         yield LabelledImage(name, label, size, suffixes.get(name, ".jpg"), maps_file, keys)

@@ -29,7 +29,7 @@ _ARCHIVE_START = b"PK\3\4"
 
 
 @dataclass(frozen=True)
-class SoftMaps:
+class ClassMaps:
     """The class maps of one image.
 
     keys: 0-based classes, ascending. maps: (c, h, w) float64 of no fixed scale. size: (H, W) of its label.
@@ -59,7 +59,7 @@ def write_maps(path: Path, maps: NDArray[np.float64], keys: Sequence[int], size:
     write_atomically(path, stream.getvalue())
 
 
-def read_maps(path: Path, class_count: int) -> SoftMaps:
+def read_maps(path: Path, class_count: int) -> ClassMaps:
     """Read the maps of one image, of `class_count` classes in all: every value is finite, every class there once.
 
     Raises `DataError` when the file is missing, damaged, something else, or of classes that are not in the list.
@@ -78,7 +78,7 @@ def read_maps(path: Path, class_count: int) -> SoftMaps:
             f"{path}: maps of class {keys[-1] + 1}, but there are {class_count} classes; check --dataset or --classes"
         )
     low, spread = parts["low"][:, None, None], (parts["high"] - parts["low"])[:, None, None]
-    return SoftMaps(keys, low + spread * parts["maps"].astype(np.float64), (int(size[0]), int(size[1])))
+    return ClassMaps(keys, low + spread * parts["maps"].astype(np.float64), (int(size[0]), int(size[1])))
 
 
 def _check_parts(

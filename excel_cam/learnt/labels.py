@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from excel_cam.learnt.relation import mix_attention
-from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.label_map import label_map, stack_background, upsample_maps
 from excel_cam.method.par import pixel_adaptive_refinement
@@ -34,10 +34,10 @@ def patch_affinity(attention: Tensor, sigma: Tensor | None) -> Tensor:
     return attention.mean(dim=0) if sigma is None else mix_attention(attention, sigma.to(GRID_DTYPE))
 
 
-def spread_maps(maps: Tensor, affinity: Tensor, box_threshold: float) -> Tensor:
+def spread_along(maps: Tensor, affinity: Tensor, box_threshold: float) -> Tensor:
     """Step 5 from 5.1 on: maps (n, c, h, w) and an affinity of patches (n, N, N), both float64, to (n, c, h, w)."""
     transitions = transition_matrix(F.pad(affinity, (1, 0, 1, 0)))  # which drops the class token it expects
-    return refine_maps(maps, transitions, box_threshold)
+    return spread_maps(maps, transitions, box_threshold)
 
 
 def crop_labels(
@@ -56,7 +56,7 @@ def crop_labels(
         return labels
     chosen = torch.tensor(tagged, device=maps.device)
     present = torch.tensor(even_tags([tags[place] for place in tagged]), device=maps.device)
-    spread = spread_maps(maps[chosen[:, None], present], affinity[chosen], box_threshold)
+    spread = spread_along(maps[chosen[:, None], present], affinity[chosen], box_threshold)
     scores = stack_background(upsample_maps(spread, *guides.shape[2:]), background_power)
     if uses_par:
         scores = pixel_adaptive_refinement(guides[chosen], scores)

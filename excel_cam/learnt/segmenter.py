@@ -21,7 +21,7 @@ from excel_cam.settings import SegmentationSettings, check_crf_backend
 FORWARD = 8  # photographs that go through an accelerator together, each with its mirror image
 COCO_SHARE = 0.2  # of a photograph's sides, at which COCO's scores are averaged
 
-Photograph = NDArray[np.uint8]  # (H, W, 3) RGB
+Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class
 
 
@@ -44,7 +44,7 @@ class Segmenter:
         self.class_names = adapter.description.classes  # label value less 1 → name
         self._trained_size = adapter.description.settings.size
 
-    def segment(self, photographs: Sequence[Photograph], sizes: Sequence[tuple[int, int]] | None = None) -> list[Label]:
+    def segment(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]] | None = None) -> list[Label]:
         """Segment photographs of any sizes.
 
         sizes: the labels' own (H, W) where photographs were reduced. Returns one (H, W) uint8 label per photograph. On
@@ -62,13 +62,13 @@ class Segmenter:
         return labels
 
     @torch.inference_mode()
-    def scores(self, photograph: Photograph) -> Tensor:
+    def scores(self, photograph: Pixels) -> Tensor:
         """The mean of all views' scores, (1 + K, H, W) float32; of variant `coco` at a fifth of the sides."""
         views = self._views([photograph])[0]
         return torch.cat(list(_mean_strips(views, *self._mean_size(photograph))), dim=1)
 
     @torch.inference_mode()
-    def _views(self, photographs: Sequence[Photograph]) -> list[list[_WeightedScores]]:
+    def _views(self, photographs: Sequence[Pixels]) -> list[list[_WeightedScores]]:
         """For each photograph, the scores of its views."""
         trained = self.adapter.description.settings
         device = self.model.device
@@ -99,14 +99,14 @@ class Segmenter:
         )  # fmt: skip
         return network.decoder(network.adapter(static.slots), side)
 
-    def _mean_size(self, photograph: Photograph) -> tuple[int, int]:
+    def _mean_size(self, photograph: Pixels) -> tuple[int, int]:
         height, width = photograph.shape[:2]
         if self.settings.variant == "coco":
             return max(1, int(COCO_SHARE * height)), max(1, int(COCO_SHARE * width))
         return height, width
 
     @torch.inference_mode()
-    def _finish(self, views: list[_WeightedScores], photograph: Photograph, size: tuple[int, int]) -> Label:
+    def _finish(self, views: list[_WeightedScores], photograph: Pixels, size: tuple[int, int]) -> Label:
         height, width = photograph.shape[:2]
         if self.settings.crf:
             strips = self._enlarged(views, photograph, (height, width))
@@ -117,9 +117,7 @@ class Segmenter:
             strips = self._enlarged(views, photograph, size)
         return np.concatenate([strip.argmax(dim=0).to(torch.uint8).cpu().numpy() for strip in strips])
 
-    def _enlarged(
-        self, views: list[_WeightedScores], photograph: Photograph, size: tuple[int, int]
-    ) -> Iterator[Tensor]:
+    def _enlarged(self, views: list[_WeightedScores], photograph: Pixels, size: tuple[int, int]) -> Iterator[Tensor]:
         """The mean scores at a size, strip by strip, (1 + K, rows, W) float32."""
         if self.settings.variant == "voc":
             # The mean of enlarged scores is taken at the label's own size, however far the photograph was reduced.

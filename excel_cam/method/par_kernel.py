@@ -32,7 +32,7 @@ class Neighbourhood:
 
 
 @torch.inference_mode()
-def refine_fused(images: Tensor, maps: Tensor, neighbourhood: Neighbourhood, iterations: int) -> Tensor:
+def par_fused(images: Tensor, maps: Tensor, neighbourhood: Neighbourhood, iterations: int) -> Tensor:
     """`refine.pixel_adaptive_refinement` of images of one size: (m, 3, H, W) and (m, c, H, W) float32, same result."""
     count, _planes, height, width = maps.shape
     neighbours = len(neighbourhood.offsets)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from excel_cam.classes import IGNORE
 from excel_cam.evaluation.scores import Evaluation, PixelCounts
 from excel_cam.files.masks import ClassSearch
-from excel_cam.labels.class_maps import SoftMaps
+from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
+from excel_cam.settings import MAP_EPSILON
 
 CLOSE = 0.1  # two scores less than this apart are close; scores are within 0..1
 GRID_SIDE = 320  # pixels; labels are looked at in about this size, so that large photographs seem no surer than small
-MAP_EPSILON = 1e-7  # as the pipeline stretches maps
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,22 @@ def doubt_of(masks: Masks, background_power: float) -> float:
     return doubt_of_label(masks.label)
 
 
-def doubt_of_maps(soft: SoftMaps, background_power: float) -> float:
+def doubt_of_maps(class_maps: ClassMaps, background_power: float) -> float:
     """The share, 0..1, of cells of the maps' own grid whose two best scores are less than `CLOSE` apart.
 
     Scores are those of step 6: each map stretched to 0..1, background (1 - greatest map) ^ power beside them.
     """
-    if not soft.keys:
+    if not class_maps.keys:
         return 0.0
-    maps = stretched(soft)
+    maps = stretched(class_maps)
     background = (1 - maps.max(axis=0, keepdims=True)) ** background_power
     best = np.sort(np.concatenate([background, maps]), axis=0)[-2:]
     return float(np.mean(best[1] - best[0] < CLOSE))
 
 
-def stretched(soft: SoftMaps) -> NDArray[np.float64]:
+def stretched(class_maps: ClassMaps) -> NDArray[np.float64]:
     """(c, h, w) float64: each map stretched from its least value to its greatest, 0..1."""
-    maps = soft.maps - soft.maps.min(axis=(1, 2), keepdims=True)
+    maps = class_maps.maps - class_maps.maps.min(axis=(1, 2), keepdims=True)
     return np.asarray(maps / (MAP_EPSILON + maps.max(axis=(1, 2), keepdims=True)))
 
 

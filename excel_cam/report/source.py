@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
 from excel_cam.files.masks import mask_names, mask_path, read_mask
-from excel_cam.labels.class_maps import SoftMaps, read_maps
+from excel_cam.labels.class_maps import ClassMaps, read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.settings import Settings
 from excel_cam.wording import size_text
@@ -46,7 +46,7 @@ class Masks:
 
     label: NDArray[np.uint8]
     truth: NDArray[np.uint8] | None
-    maps: SoftMaps | None
+    maps: ClassMaps | None
 
 
 def open_view(
@@ -106,13 +106,13 @@ def read_masks(source: ViewSource, name: str) -> Masks:
     return Masks(label, truth, None if source.cams is None else _read_maps(source, name, label))
 
 
-def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> SoftMaps:
+def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> ClassMaps:
     assert source.cams is not None
     path = source.cams / f"{name}.npz"
-    soft = read_maps(path, len(source.class_names))
-    if soft.size != label.shape:
+    class_maps = read_maps(path, len(source.class_names))
+    if class_maps.size != label.shape:
         raise DataError(
-            f"{path}: class maps of an image of {size_text(soft.size)} (H x W), but its label is "
+            f"{path}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label is "
             f"{size_text(label.shape)}; make both in one run"
         )
-    return soft
+    return class_maps

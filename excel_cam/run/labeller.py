@@ -13,7 +13,7 @@ from torch import Tensor
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import MachineError, ModelError
-from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.calibration import DenseFeatures, encode_images, grid_side
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.crf import dense_crf
@@ -208,7 +208,7 @@ class Labeller:
 
     def _spread(self, maps: Tensor, attention: Tensor) -> Tensor:
         """Step 5: maps (n, c, h, w) and attention A, (n, 1 + N, 1 + N), to (n, c, h, w)."""
-        return refine_maps(maps, transition_matrix(attention.to(GRID_DTYPE)), self.settings.box_threshold)
+        return spread_maps(maps, transition_matrix(attention.to(GRID_DTYPE)), self.settings.box_threshold)
 
     def _class_maps(self, normalised: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of step 4, (n, T, h, w), averaged over the views, and the base view's attention A."""

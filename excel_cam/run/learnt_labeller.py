@@ -9,7 +9,7 @@ from torch import Tensor
 
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.learnt.labeller import LearntMaps
-from excel_cam.learnt.labels import spread_maps
+from excel_cam.learnt.labels import spread_along
 from excel_cam.learnt.segmenter import Segmenter
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
@@ -33,7 +33,7 @@ class LearntLabeller(Labeller):
         return self.class_maps(inputs)
 
     def _spread(self, maps: Tensor, attention: Tensor) -> Tensor:
-        return spread_maps(maps, attention, self.settings.box_threshold)
+        return spread_along(maps, attention, self.settings.box_threshold)
 
 
 class TaglessLabeller:

@@ -39,7 +39,7 @@ def worked_example(folder: Path) -> tuple[Path, Path]:
 
 def test_worked_example(tmp_path: Path) -> None:
     cams, truth = worked_example(tmp_path)
-    request = choose_sweep(cams, truth, ("cat",), powers=(4, 0.2, 1), thresholds=(0.1, 0.5, 0.9))
+    request = choose_sweep(cams=cams, truth=truth, class_names=("cat",), powers=(4, 0.2, 1), thresholds=(0.1, 0.5, 0.9))
     assert request.powers == (0.2, 1, 4)
     found = sweep_backgrounds(request)
     # Background 0.6 and 0.2 under 0.4 and 0.8. To the power 0.2: 0.90, 0.72; 1: as they are; 4: 0.13, 0.002.
@@ -112,7 +112,9 @@ def test_the_table_names_the_best_option(excel_cam: Run, tmp_path: Path) -> None
 def test_an_image_without_tags_is_all_background(tmp_path: Path) -> None:
     cams, truth = worked_example(tmp_path)
     write_maps(cams / "a.npz", np.zeros((0, 1, 4)), [], (1, 4), STAMP)
-    found = sweep_backgrounds(choose_sweep(cams, truth, ("cat",), powers=(1,), thresholds=(0.5,)))
+    found = sweep_backgrounds(
+        choose_sweep(cams=cams, truth=truth, class_names=("cat",), powers=(1,), thresholds=(0.5,))
+    )
     assert found.power.mean_iou == found.threshold.mean_iou == (0.25,)
 
 

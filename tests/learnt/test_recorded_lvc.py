@@ -16,7 +16,7 @@ from torch import Tensor
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.learnt.crops import take_crop
 from excel_cam.learnt.draws import CropDraw
-from excel_cam.learnt.labels import class_maps, crop_labels, patch_affinity, spread_maps
+from excel_cam.learnt.labels import class_maps, crop_labels, patch_affinity, spread_along
 from excel_cam.learnt.learner import CropBatch, Learner
 from excel_cam.learnt.losses import DIVERSITY_WEIGHT, diversity_loss, enlarge, pair_targets, segmentation_loss
 from excel_cam.learnt.network import Network, NetworkShape
@@ -180,7 +180,7 @@ def test_labels() -> None:
         check(affinity[0], file[f"{kind}/mixed"], OTHER, f"{kind}/mixed")
         padded = torch.nn.functional.pad(affinity, (1, 0, 1, 0))
         check(transition_matrix(padded)[0], file[f"{kind}/transition"], OTHER, f"{kind}/transition")
-        spread = spread_maps(maps[:, tags], affinity, threshold)
+        spread = spread_along(maps[:, tags], affinity, threshold)
         cams = stack_background(upsample_maps(spread, 64, 64), 1.0)
         check(cams[0], file[f"{kind}/cams"], OTHER, f"{kind}/cams")
         label = crop_labels(maps, affinity, [tags], guides, threshold, 1.0, uses_par=True)
@@ -272,7 +272,7 @@ def test_inference_label() -> None:
     check(torch.sigmoid(relation_scores(features[0], mean_of_image)), file["sigma"], OTHER, "sigma")
     maps, affinity = labeller.class_maps(inputs)
     check(maps[0].flatten(1).T, file["maps"], OTHER, "maps")
-    spread = spread_maps(maps[:, tags], affinity, 0.79)[0]
+    spread = spread_along(maps[:, tags], affinity, 0.79)[0]
     check(stack_background(upsample_maps(spread, *photograph.shape[:2]), 1.0), file["cams"], OTHER, "cams")
     check(labeller.label([photograph], [tags])[0], file["label"], 0, "label")
 

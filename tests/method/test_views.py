@@ -19,7 +19,7 @@ from PIL import Image
 from excel_cam import ClipModel, Labeller, Settings, TextBank, load_model
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.labels.class_maps import read_maps, write_maps
-from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.images import normalise, resize_to_input
@@ -81,7 +81,7 @@ def test_augmented_maps_are_the_mean_of_views_and_affinity_is_the_base_views(
             maps.append(F.interpolate(found[None], size=(6, 6), mode="bilinear", align_corners=False)[0])
     base = encode_images(model.visual, resize_to_input(image, 96)[None])
     mean = torch.stack(maps).mean(0)[list(TAGS)]
-    expected = refine_maps(mean, transition_matrix(base.attention.double())[0])
+    expected = spread_maps(mean, transition_matrix(base.attention.double())[0])
     result = labelled(model, bank, scales=scales, flip=flip)
     np.testing.assert_allclose(result.maps, expected, atol=1e-6)
     label = label_map(stack_background(upsample_maps(expected, 60, 97), 1.0), TAGS)

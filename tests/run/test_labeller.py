@@ -184,7 +184,7 @@ def test_recorded_results_of_another_implementation(name: str) -> None:
     """Every intermediate of a recorded run: tokens within 1e-4, all else within 5e-5, labels equal but for ties."""
     from open_clip.transformer import QuickGELU, VisionTransformer
 
-    from excel_cam.method.affinity import box_mask, refine_maps, transition_matrix
+    from excel_cam.method.affinity import box_mask, spread_maps, transition_matrix
     from excel_cam.method.enrichment import enrich_rows
     from excel_cam.method.images import normalise, resize_to_input
     from excel_cam.method.label_map import label_map, stack_background, upsample_maps
@@ -227,7 +227,7 @@ def test_recorded_results_of_another_implementation(name: str) -> None:
     grid = int(stored["size"]) // patch
     present = maps.T[tags].reshape(-1, grid, grid)
     check("box_masks", np.stack([box_mask(plane.numpy(), 0.79) for plane in present]))
-    refined = refine_maps(present, transition)
+    refined = spread_maps(present, transition)
     check("refined", refined)
     scores = stack_background(upsample_maps(refined, height, width), 1.0)
     check("cams", scores)

@@ -31,8 +31,8 @@ def test_labels_are_those_of_their_version(excel_cam: Run, arguments: list[str],
     assert len(np.unique(made)) > 5
     changed = float((made != pinned).mean())
     assert changed <= ROUNDING, (
-        f"{changed:.2%} of the pixels differ from version {LABELS_VERSION}: raise LABELS_VERSION in "
-        "labels/identity.py, pin the new labels here, and say so in the changelog; or undo what changed them"
+        f"{changed:.2%} of the pixels differ from version {LABELS_VERSION}: raise LABELS_VERSION (labels/identity.py), "
+        "pin the new labels here, and say so in the changelog; or undo what changed them"
     )
 
 

@@ -52,7 +52,10 @@ def doctor(
     command = ("excel-cam", "doctor", str(labels), *options, "--fix")
     read = None if tags is None or names is None else read_tags(tags, names)
     with progress_bar(None, "label") as bar:
-        diagnosis = examine(Examination(labels, names, images, read, fix, command), bar.update)
+        examination = Examination(
+            labels=labels, class_names=names, images=images, tags=read, fix=fix, fix_command=command
+        )
+        diagnosis = examine(examination, bar.update)
     if as_json:
         click.echo(json_line(diagnosis.to_json_dict()), nl=False)
     else:

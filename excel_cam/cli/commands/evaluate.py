@@ -130,7 +130,10 @@ def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names:
     curve = p["curve"]
     if curve is not None and curve.suffix != ".svg":
         raise click.UsageError(f"--curve: {curve} does not end in .svg, which is what is drawn")
-    request = choose_sweep(p["cams"], truth, class_names, names, p["images"], p["labels"], p["powers"], p["thresholds"])
+    request = choose_sweep(
+        cams=p["cams"], truth=truth, class_names=class_names, names=names, images=p["images"], labels=p["labels"],
+        powers=p["powers"], thresholds=p["thresholds"],
+    )  # fmt: skip
     with progress_bar(len(request.names), "image") as bar:
         found = sweep_backgrounds(request, bar.update)
     _print(p["as_json"], found, format_sweep(found))

@@ -46,7 +46,10 @@ def export(
 
     refuse_two_name_sources(dataset, classes)
     names = None if names_from is None else tuple(read_names(names_from))
-    chosen = Export(choose_format(trainer, labels, cams, dataset, classes), labels, out, cams, images, names, overwrite)
+    chosen = Export(
+        format=choose_format(trainer, labels, cams, dataset, classes), labels=labels, out=out, cams=cams, images=images,
+        names=names, overwrite=overwrite,
+    )  # fmt: skip
     report = reporter(quiet)
     with progress_bar(None, "image", quiet) as bar:
         counts = run_export(chosen, report, bar.update)

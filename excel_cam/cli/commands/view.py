@@ -51,7 +51,7 @@ def view(
     from excel_cam.files.lists import read_names
     from excel_cam.labels.folder import required_class_names
     from excel_cam.report.strip import MOST_ROWS
-    from excel_cam.report.write import View, run_view
+    from excel_cam.report.write import ReportRequest, write_report
 
     refuse_two_name_sources(dataset, classes)
     if dataset == "demo":
@@ -68,10 +68,13 @@ def view(
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     class_names = required_class_names(labels, dataset, classes)
-    chosen = View(labels, images, class_names, truth, cams, named, out, order, limit, strip, rows, overwrite)
+    chosen = ReportRequest(
+        labels=labels, images=images, class_names=class_names, truth=truth, cams=cams, names=named, out=out,
+        order=order, limit=limit, strip=strip, rows=rows, overwrite=overwrite,
+    )  # fmt: skip
 
     with progress_bar(None, "image", quiet) as bar:
-        for line in run_view(chosen, bar.update):
+        for line in write_report(chosen, bar.update):
             if not quiet:
                 bar.clear()
                 click.echo(line, err=True)
