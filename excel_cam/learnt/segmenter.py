@@ -36,7 +36,8 @@ class _WeightedScores:
 class Segmenter:
     """A model and a trained adapter, ready to segment photographs of which nothing is known."""
 
-    def __init__(self, model: ClipModel, adapter: TrainedAdapter, settings: SegmentationSettings) -> None:
+    def __init__(self, model: ClipModel, adapter: TrainedAdapter, settings: SegmentationSettings | None = None) -> None:
+        settings = settings or SegmentationSettings()
         check_crf_backend(settings.crf_backend)
         self.model = model
         self.adapter = adapter
