@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
-from excel_cam.files.pixel_limit import MAX_PIXELS
+from excel_cam.files.open_image import MASKS, open_image
 
 MASK_SUFFIX = ".png"
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
@@ -57,11 +57,7 @@ def read_mask(path: Path, class_count: int) -> np.ndarray:
     Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: expected at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}; split it"
-                )
+        with open_image(path, MASKS) as picture:
             mode, mask = picture.mode, np.asarray(picture)
     except DAMAGE_ERRORS as error:
         reason = "empty or not a PNG" if isinstance(error, UnidentifiedImageError) else str(error)
