@@ -18,17 +18,19 @@ from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    MOST_PHOTOGRAPHS,
     BatchSize,
     ShardType,
     chosen_model,
     chosen_settings,
     default_workers,
     model_options,
+    overwrite_option,
     png_mode_option,
     settings_options,
 )
 from excel_cam.cli.progress import progress_bar, reporter
-from excel_cam.files.atomic import json_line
+from excel_cam.cli.terminal import show, show_record
 from excel_cam.labels.shards import chosen_shard
 
 SPLITS = ("train", "train_aug", "val", "trainval", "train2014", "val2014", "train2017", "val2017")
@@ -49,11 +51,11 @@ SPLITS = ("train", "train_aug", "val", "trainval", "train2014", "val2014", "trai
 @click.option("--save-cams", "cams", type=FOLDER,
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @png_mode_option
-@click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
+@overwrite_option("Replace labels that are there.")
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True,
               help="Photographs in one batch; auto: 8 on a CPU, on a GPU what fits, 64 at most.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
-              help="Threads that decode photographs.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, MOST_PHOTOGRAPHS), default=default_workers,
+              show_default="processors, 8 at most", help="Threads that decode photographs.")  # fmt: skip
 @click.option("--shard", type=ShardType(), show_default="from torchrun's or a Slurm array's variables, else all",
               help="Label share I of N, from 0: 0/4 is the first of four. They may run at once.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per label: name, path, pixel shares.")
@@ -109,7 +111,10 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
                 report(f"failed: {outcome.sample.name}: {outcome.reason}")
             elif outcome.reason is None and printing:
                 names = settled.knowledge.label_names
-                click.echo(json_line(outcome_record(outcome, names)) if as_json else outcome.path, nl=not as_json)
+                if as_json:
+                    show_record(outcome_record(outcome, names))
+                else:
+                    show(outcome.path)
     report(summary(tally, settled))
     if p["dataset"] == "demo":
         labels = shlex.quote(str(p["out"]))

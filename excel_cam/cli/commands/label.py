@@ -14,10 +14,12 @@ from excel_cam.cli.options import (
     chosen_model,
     chosen_settings,
     model_options,
+    overwrite_option,
     png_mode_option,
     settings_options,
 )
 from excel_cam.cli.progress import reporter
+from excel_cam.cli.terminal import show, show_record
 
 
 @click.command()
@@ -29,7 +31,7 @@ from excel_cam.cli.progress import reporter
     "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."
 )
 @png_mode_option
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@overwrite_option("Replace files that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
@@ -52,7 +54,6 @@ def label(
     """
     from excel_cam.cli.exits import EXIT_SOME_FAILED
     from excel_cam.cli.outcome import share_record, share_text
-    from excel_cam.files.atomic import json_line
     from excel_cam.run.photo_classes import choose_classes
     from excel_cam.run.photos import Writing, choose_places, label_photographs
 
@@ -69,8 +70,8 @@ def label(
             failed = True
             report(f"failed: {result.reason}")
         elif as_json:
-            click.echo(json_line(share_record(result, choice.names)), nl=False)
+            show_record(share_record(result, choice.names))
         else:
-            click.echo(share_text(result, choice.names))
+            show(share_text(result, choice.names))
     if failed:
         ctx.exit(EXIT_SOME_FAILED)

@@ -10,6 +10,7 @@ import click
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER
 from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.terminal import tell
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
 
@@ -75,4 +76,4 @@ def view(
         for line in run_view(chosen, bar.update):
             if not quiet:
                 bar.clear()
-                click.echo(line, err=True)
+                tell(line)
