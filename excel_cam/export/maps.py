@@ -5,12 +5,11 @@
     psa       cam/<name>.npy: class index -> map at full size
 
 Class indices are 0-based everywhere. Maps are those behind the labels before refinement: each stretched to 0..1 on the
-patch grid, then enlarged bilinearly (step 6.1). Every file is a dictionary that `numpy.save` pickled.
+patch grid, then enlarged bilinearly (step 6.1). Every file is a pickled dictionary that old numpy and torch read too.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from excel_cam.errors import DataError
 from excel_cam.export.formats import Format, Images, LabelledImage, two_columns, write_lines
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.npy_write import AsTensor, npy_bytes
 from excel_cam.labels.class_maps import read_maps
 
 if TYPE_CHECKING:
@@ -69,11 +69,9 @@ class IRN(MapsFormat):
 
     def encode(self, image: LabelledImage) -> bytes:
         """`keys` (K,) int64 tensor, `cam` (K, ⌈H/4⌉, ⌈W/4⌉) float32 tensor, `high_res` (K, H, W) float32 numpy."""
-        import torch
-
         content = {
-            "keys": torch.tensor(image.keys, dtype=torch.int64),
-            "cam": enlarged_maps(image, *_quarter(image.size)),
+            "keys": AsTensor(np.array(image.keys, np.int64)),
+            "cam": AsTensor(enlarged_maps(image, *_quarter(image.size)).numpy()),
             "high_res": enlarged_maps(image, *image.size).numpy(),
         }
         return npy_bytes(content)
@@ -141,13 +139,6 @@ def enlarged_maps(image: LabelledImage, height: int, width: int) -> Tensor:
         raise DataError(f"{image.name}: no class maps; give their folder with --cams")
     maps = torch.from_numpy(read_maps(image.maps).maps)
     return upsample_maps(maps, height, width) if len(maps) else torch.zeros(0, height, width)
-
-
-def npy_bytes(dictionary: dict[Any, Any]) -> bytes:
-    """The .npy file that `numpy.save(path, dictionary)` writes."""
-    stream = io.BytesIO()
-    np.save(stream, np.array(dictionary, dtype=object), allow_pickle=True)
-    return stream.getvalue()
 
 
 def _quarter(size: tuple[int, int]) -> tuple[int, int]:
