@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import benchmark_measures as measures
+import benchmark_train
 import click
 import torch
 from generate_weights import random_state_dict, write_tiny_config
@@ -34,7 +35,7 @@ from excel_cam.run.batch_size import automatic_batch_size
 from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice, Settings
 
-PARTS = ("speed", "memory", "start")
+PARTS = ("speed", "memory", "start", "train")
 MANY, FEW = 1000, 100  # images whose resident memory is compared
 SETTINGS = Settings(attributes="none")  # no sentences to encode; labelling takes the same time
 
@@ -154,6 +155,12 @@ def measure_start(repeat: int) -> list[Row]:
     return rows
 
 
+def measure_training(choice: ModelChoice, paths: list[Path], repeat: int) -> list[Row]:
+    """A training step of 4 crops, stage by stage."""
+    times = benchmark_train.time_training(choice, paths, SETTINGS, repeat)
+    return [Row(f"training, {stage}", took, "s") for stage, took in times.items()]
+
+
 @click.command()
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Measure only this; may be repeated.")
 @click.option("--photographs", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of .jpg.")
@@ -193,6 +200,8 @@ def main(
                 rows += measure_speed(model, weights, device, one, paths, images, repeat, folder)
         if "memory" in chosen and weights is not None:
             rows += measure_memory(model, weights, paths, folder)
+        if "train" in chosen and weights is not None:
+            rows += measure_training(ModelChoice(name=model, weights=weights, device=device), paths, repeat)
         if "start" in chosen:
             rows += measure_start(repeat)
     source = photographs or "generated, 375 x 500"

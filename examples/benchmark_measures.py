@@ -24,7 +24,7 @@ from excel_cam.files.photographs import read_image
 from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.png import write_label
-from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import label_map, stack_background, upsample_maps
 from excel_cam.method.par import pixel_adaptive_refinement
@@ -116,7 +116,7 @@ def time_stages(labeller: Labeller, samples: Sequence[Sample], out: Path) -> dic
 
         def spread() -> torch.Tensor:
             maps = labeller._maps_on_grid(features, labeller.side)[0][list(sample.tags)]  # noqa: B023
-            return refine_maps(maps, transition_matrix(features.attention.to(GRID_DTYPE))[0])  # noqa: B023
+            return spread_maps(maps, transition_matrix(features.attention.to(GRID_DTYPE))[0])  # noqa: B023
 
         maps = timed("maps and affinity", spread)
 
@@ -138,7 +138,7 @@ def time_run(labeller: Labeller, samples: tuple[Sample, ...], out: Path, batch_s
     identity = Identity({"benchmark": str(out)}, {})
     out.mkdir(parents=True)
     destination = Destination(out=out)
-    plan, stages = plan_run(samples, destination, identity), photograph_stages(labeller, destination)
+    plan, stages = plan_run(samples, destination, identity), photograph_stages(labeller, destination, lambda: None)
 
     def run() -> None:
         outcomes = execute(

@@ -6,6 +6,8 @@
     bank = build_text_bank(shipped_knowledge("voc"), model, Settings())
     label = Labeller(model, bank, Settings()).label([image], [(7, 17)])[0]   # (H, W) uint8; 7 = cat, 17 = sofa
 
+    mask = Segmenter(model, read_adapter(Path("lvc-voc"), model)).segment([image])[0]   # what `train` has learnt
+
 Names are imported on first use, so that `import excel_cam` alone stays light.
 """
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from excel_cam.evaluation.scores import Evaluation
     from excel_cam.files.photographs import read_image
     from excel_cam.knowledge.base import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+    from excel_cam.learnt.checkpoint import read_adapter
+    from excel_cam.learnt.segmenter import Segmenter
     from excel_cam.model.clip import ClipModel, load_model
     from excel_cam.model.text_bank import TextBank, build_text_bank
     from excel_cam.run.labeller import Labeller
@@ -33,6 +37,8 @@ _HOME = {
     "ExcelCamError": "errors",
     "KnowledgeBase": "knowledge.base",
     "Labeller": "run.labeller",
+    "Segmenter": "learnt.segmenter",
+    "read_adapter": "learnt.checkpoint",
     "ModelChoice": "settings",
     "PRESETS": "settings",
     "Settings": "settings",
@@ -54,6 +60,7 @@ __all__ = [
     "KnowledgeBase",
     "Labeller",
     "ModelChoice",
+    "Segmenter",
     "Settings",
     "TextBank",
     "__version__",
@@ -61,6 +68,7 @@ __all__ = [
     "evaluate_labels",
     "load_model",
     "prompts_alone",
+    "read_adapter",
     "read_image",
     "read_knowledge",
     "shipped_knowledge",

@@ -32,6 +32,11 @@ COCO_CATEGORY_IDS = tuple(
     category for category in range(1, 91) if category not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 )
 
+SPLITS = {
+    "voc": ("train", "train_aug", "val", "trainval"),
+    "coco": ("train2014", "val2014", "train2017", "val2017"),
+}
+
 DATASET_CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
 NAMED_CLASSES = {**DATASET_CLASSES, "demo": VOC_CLASSES}  # of finished labels
 

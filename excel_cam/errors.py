@@ -8,6 +8,7 @@
     ├── KnowledgeError       a knowledge base is not as expected
     ├── LanguageModelError   a language model cannot be asked, or does not answer
     ├── ModelError           a model cannot work, or its weights do not fit or cannot be had
+    ├── MachineError         the machine fails: disk, network, memory, open files; no file is at fault
     └── OutputError          labels cannot be written, or would be mixed with others
 
 Every message says what was expected, what came, and what to do, in one line.
@@ -48,6 +49,10 @@ class LanguageModelError(ExcelCamError):
 
 class ModelError(ExcelCamError):
     """A model cannot work here, or its weights do not fit or cannot be had."""
+
+
+class MachineError(ExcelCamError):
+    """The machine fails: its disk, network, memory or open files. No file is at fault, so a run does not go on."""
 
 
 class OutputError(ExcelCamError):

@@ -12,16 +12,30 @@ import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from excel_cam.errors import SettingsError
 
 MAX_SCALES = 8
+MAP_EPSILON = 1e-7  # added to a map's greatest value before it is divided by it (step 6.1)
 
 
-def _option(default: Any, flag: str, help: str, choices: tuple[str, ...] = (), group: str = "image") -> Any:
-    """A settings field with its command-line option."""
-    return field(default=default, metadata={"flag": flag, "help": help, "choices": choices, "group": group})
+Attributes = Literal["clustered", "sentences", "none"]
+Normalisation = Literal["imagenet", "clip"]
+Attention = Literal["svc", "qk", "vv", "v"]
+FeatureNorm = Literal["channel", "token"]
+Refinement = Literal["par", "none", "crf", "par+crf"]
+CrfBackend = Literal["numpy", "pydensecrf2"]
+ParImage = Literal["resized", "original"]
+
+
+def _option(default: Any, flag: str, help: str, kind: Any, group: str = "image") -> Any:
+    """A settings field with its command-line option.
+
+    kind: the type of its value; a `Literal` for a choice; "numbers" for as many as one likes, "range" for two.
+    """
+    metadata = {"flag": flag, "help": help, "kind": kind, "choices": get_args(kind), "group": group}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -32,78 +46,85 @@ class Settings:
     """
 
     # Text Semantic Enrichment, paper section 3.2, step 1
-    attributes: str = _option(
+    attributes: Attributes = _option(
         "clustered", "--attributes",
         "Enrich class rows with attributes clustered over all classes, with each class's own sentences, or not at all.",
-        ("clustered", "sentences", "none"), "text",
+        Attributes, "text",
     )  # fmt: skip
     clusters: int | None = _option(
         None, "--clusters",
         "B, the number of attributes; by default 112 for voc, 224 for coco, else round(0.28 * sentences).",
-        group="text",
+        int, "text",
     )  # fmt: skip
-    keep: float = _option(0.9, "--keep", "Share of the attributes a class row may draw on, 0..1.", group="text")
-    strength: float = _option(1.0, "--strength", "Lambda, the weight of the attributes in a class row.", group="text")
+    keep: float = _option(0.9, "--keep", "Share of the attributes a class row may draw on, 0..1.", float, "text")
+    strength: float = _option(1.0, "--strength", "Lambda, the weight of the attributes in a class row.", float, "text")
 
     # Image side, step 2
-    size: int = _option(320, "--size", "S, the side images are resized to, in pixels (nearest multiple of the patch).")
-    normalisation: str = _option(
+    size: int = _option(
+        320, "--size", "S, the side images are resized to, in pixels (nearest multiple of the patch).", int
+    )
+    normalisation: Normalisation = _option(
         "imagenet", "--normalisation", "Colour mean and deviation; the release uses ImageNet's with CLIP.",
-        ("imagenet", "clip"),
+        Normalisation,
     )  # fmt: skip
 
     # Test-time augmentation: maps of step 4 averaged over views; the affinity of step 5 is the base view's alone
     scales: tuple[float, ...] = _option(
         (1.0,), "--scales",
         "Average the maps over views of these sizes, as factors of --size with commas between, such as 0.75,1,1.5.",
+        "numbers",
     )  # fmt: skip
-    flip: bool = _option(False, "--flip/--no-flip", "Average the maps over each view and its mirror image.")
+    flip: bool = _option(False, "--flip/--no-flip", "Average the maps over each view and its mirror image.", bool)
 
     # Static Visual Calibration, paper section 3.3, step 3
-    attention: str = _option(
+    attention: Attention = _option(
         "svc", "--attention",
         "Attention of the last blocks: svc = q-q, k-k and v-v, vv = v-v, v = a token's own (MaskCLIP), qk = CLIP's.",
-        ("svc", "qk", "vv", "v"),
+        Attention,
     )  # fmt: skip
-    calibrated_blocks: int = _option(5, "--calibrated-blocks", "L, how many last blocks are calibrated (not for qk).")
+    calibrated_blocks: int = _option(
+        5, "--calibrated-blocks", "L, how many last blocks are calibrated (not for qk).", int
+    )
 
     # Patch-text CAM, step 4
-    feature_norm: str = _option(
+    feature_norm: FeatureNorm = _option(
         "channel", "--feature-norm",
         "Unit norm of each feature channel over the tokens (the release), or of each token over the channels.",
-        ("channel", "token"),
+        FeatureNorm,
     )  # fmt: skip
 
     # Class-aware affinity, step 5
-    affinity: bool = _option(True, "--affinity/--no-affinity", "Propagate the maps along CLIP's attention.")
+    affinity: bool = _option(True, "--affinity/--no-affinity", "Propagate the maps along CLIP's attention.", bool)
     box_threshold: float = _option(
-        0.79, "--box-threshold", "Share of a class's maximum above which its boxes form, 0..1."
+        0.79, "--box-threshold", "Share of a class's maximum above which its boxes form, 0..1.", float
     )
 
     # Labels, step 6
-    background_power: float = _option(1.0, "--background-power", "Gamma in background = (1 - max map) ^ gamma.")
-    refine: str = _option(
+    background_power: float = _option(1.0, "--background-power", "Gamma in background = (1 - max map) ^ gamma.", float)
+    refine: Refinement = _option(
         "par", "--refine",
         "Refinement at the photograph's size: pixel-adaptive (the release), none, a dense CRF, or one after the other.",
-        ("par", "none", "crf", "par+crf"),
+        Refinement,
     )  # fmt: skip
-    crf_backend: str = _option(
+    crf_backend: CrfBackend = _option(
         "numpy", "--crf-backend",
         "What computes crf: this package, or the C++ package (extra `crf`), equal to 1e-3 in probability.",
-        ("numpy", "pydensecrf2"),
+        CrfBackend,
     )  # fmt: skip
-    par_image: str = _option(
+    par_image: ParImage = _option(
         "resized", "--par-image",
         "Colours that guide par: the network's input scaled back up (the release) or the photograph's own.",
-        ("resized", "original"),
+        ParImage,
     )  # fmt: skip
     working_pixels: int = _option(
         2**20, "--working-pixels",  # 1,048,576: VOC has at most 250,000, COCO 409,600
         "Photographs of more pixels are labelled at about so many, then their scores enlarged; bounds time and memory.",
+        int,
     )  # fmt: skip
     ignore_thresholds: tuple[float, float] | None = _option(
         None, "--ignore-thresholds",
         "LOW,HIGH: label with background scores LOW and HIGH, and give pixels where the two disagree the value 255.",
+        "range",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -198,3 +219,38 @@ class ModelChoice:
     weights: Path | None = None  # a checkpoint file, instead of `pretrained`
     device: str = "auto"
     precision: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSettings:
+    """How photographs are looked at. Raises `SettingsError` when a setting is out of range.
+
+    scales: sides of the views as factors of the trained size.
+    variant: `voc` takes the first scale of 1 without its mirror image, as the release does; `coco` averages scores at a
+        fifth of the photograph's sides and enlarges them again.
+    positions: `direct` from CLIP's own grid to a view's, or by way of the `trained` one, as the release does on splits
+        whose name contains "train".
+    flip: whether each view has its mirror image beside it.
+    crf: whether softmaxed scores go through the dense CRF. crf_backend: as for labels.
+    """
+
+    scales: tuple[float, ...] = (1.0, 0.7, 1.2, 1.5)
+    variant: str = "voc"
+    positions: str = "direct"
+    flip: bool = True
+    crf: bool = False
+    crf_backend: str = "numpy"
+
+    def __post_init__(self) -> None:
+        listed = ",".join(f"{scale:g}" for scale in self.scales)
+        if not 1 <= len(self.scales) <= MAX_SCALES or not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise SettingsError(f"scales is {listed}; expected 1 to {MAX_SCALES} numbers, each within 0.25..4")
+        if self.variant not in ("voc", "coco"):
+            raise SettingsError(f"variant is {self.variant!r}; expected one of voc, coco")
+        if self.crf_backend not in ("numpy", "pydensecrf2"):
+            raise SettingsError(f"crf_backend is {self.crf_backend!r}; expected one of numpy, pydensecrf2")
+        if self.positions not in ("direct", "trained"):
+            raise SettingsError(f"positions is {self.positions!r}; expected one of direct, trained")
+
+
+SEGMENTATION_PRESETS = {"voc": SegmentationSettings(), "coco": SegmentationSettings(variant="coco")}

@@ -14,6 +14,17 @@ DEMO_IMAGES = DEMO_ROOT / "JPEGImages"
 DEMO_TRUTH = DEMO_ROOT / "SegmentationClass"
 
 
+ADAPTER_FILE = "adapter.safetensors"  # in the folder of a training run
+DEMO_ADAPTER = DEMO_FOLDER / f"{SHIPPED_MODEL}-lvc.safetensors"
+
+
+def adapter_path(name: str) -> Path:
+    """The file of a trained adapter: itself, in the folder of a training run, or by `demo` the one that comes along."""
+    if name == "demo":
+        return DEMO_ADAPTER
+    return Path(name) / ADAPTER_FILE if Path(name).is_dir() else Path(name)
+
+
 def locate_shipped(choice: ModelChoice) -> ModelChoice:
     """`choice` with the weights of the shipped model where it names that one without any, else `choice` itself."""
     if choice.name != SHIPPED_MODEL or choice.weights is not None:

@@ -16,7 +16,9 @@ from excel_cam.cli.commands.generate import generate
 from excel_cam.cli.commands.kb import kb
 from excel_cam.cli.commands.label import label
 from excel_cam.cli.commands.presets import presets
+from excel_cam.cli.commands.segment import segment
 from excel_cam.cli.commands.tags import tags
+from excel_cam.cli.commands.train import train
 from excel_cam.cli.commands.view import view
 from excel_cam.cli.exits import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED
 from excel_cam.errors import ExcelCamError
@@ -57,5 +59,5 @@ def cli() -> None:
     """
 
 
-for _command in (generate, tags, presets, label, evaluate, export, doctor, view, kb):
+for _command in (generate, tags, presets, label, evaluate, export, doctor, view, train, segment, kb):
     cli.add_command(_command)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from excel_cam.errors import SettingsError
+from excel_cam.errors import SettingsError, UsageError
 from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
@@ -25,6 +25,12 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of its config file
 _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
+
+lvc_option = click.option(
+    "--lvc",
+    metavar="DIR|FILE|demo",
+    help="A trained calibration: the folder of `excel-cam train`, its adapter or a checkpoint, or the demo's.",
+)
 
 png_mode_option = click.option(
     "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
@@ -64,11 +70,12 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 def _option_type(entry: dataclasses.Field[Any]) -> Any:
     if entry.metadata["choices"]:
         return click.Choice(entry.metadata["choices"])
-    return {
-        "int": int, "int | None": int, "float": float, "bool": None,
-        "tuple[float, float] | None": Numbers("LOW,HIGH", "0.25,0.55", 2),
-        "tuple[float, ...]": Numbers("SCALE,...", "0.75,1,1.5"),
-    }[str(entry.type)]  # fmt: skip
+    kind = entry.metadata["kind"]
+    if kind == "range":
+        return Numbers("LOW,HIGH", "0.25,0.55", 2)
+    if kind == "numbers":
+        return Numbers("SCALE,...", "0.75,1,1.5")
+    return None if kind is bool else kind  # Click tells a flag by its two spellings
 
 
 def _shown_default(default: Any) -> Any:
@@ -155,6 +162,12 @@ def chosen_model(ctx: click.Context) -> ModelChoice:
 
 def _is_given(ctx: click.Context, parameter: str) -> bool:
     return ctx.get_parameter_source(parameter) in _SOURCE_NAMES
+
+
+def refuse_two_name_sources(dataset: str | None, classes: Path | None) -> None:
+    """Raise `UsageError` where class names are given twice."""
+    if dataset is not None and classes is not None:
+        raise UsageError("give the class names with either --dataset or --classes")
 
 
 def default_workers() -> int:

@@ -2,16 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import sys
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
+import click
+
 from excel_cam.classes import IGNORE
+from excel_cam.cli.progress import progress_bar
+from excel_cam.files.atomic import json_line
 from excel_cam.files.masks import read_mask
 from excel_cam.labels.png import class_shares
 from excel_cam.labels.records import failed_file
 from excel_cam.run.execute import Outcome, Tally
+from excel_cam.run.generate import run
 from excel_cam.run.photos import PhotoOutcome
-from excel_cam.run.settle import Settled
+from excel_cam.run.settle import Request, Settled, settle
+from excel_cam.wording import Report
+
+
+def run_and_print(request: Request, report: Report, as_json: bool, quiet: bool) -> Tally:
+    """Settle a run and go through it: progress and messages on standard error, finished labels on standard output.
+
+    Labels are printed when asked for as JSON, or where standard output is not a terminal.
+    """
+    tally = Tally()
+    settled = settle(request, report)
+    # Those of earlier runs included, each as soon as its file is whole.
+    printing = as_json or not sys.stdout.isatty()
+    with (
+        termination_as_interrupt(), _without_image_warnings(),
+        progress_bar(len(settled.data.samples), "image", quiet) as bar, closing(run(settled, report)) as outcomes,
+    ):  # fmt: skip
+        for outcome in outcomes:
+            tally.add(outcome)
+            bar.update()
+            if outcome.reason is not None and not quiet:
+                bar.clear()
+                report(f"failed: {outcome.sample.name}: {outcome.reason}")
+            elif outcome.reason is None and printing:
+                names = settled.label_names
+                click.echo(json_line(outcome_record(outcome, names)) if as_json else outcome.path, nl=not as_json)
+    report(summary(tally, settled))
+    return tally
+
+
+def print_photographs(
+    results: Generator[PhotoOutcome, None, None], names: Sequence[str], as_json: bool, report: Report
+) -> bool:
+    """Print what became of single photographs, each as soon as it is known; whether some of them failed."""
+    failed = False
+    with closing(results):
+        for result in results:
+            if result.reason is not None:
+                failed = True
+                report(f"failed: {result.reason}")
+            else:
+                line = json_line(share_record(result, names)) if as_json else share_text(result, names)
+                click.echo(line, nl=not as_json)
+    return failed
 
 
 def outcome_record(outcome: Outcome, label_names: Sequence[str]) -> dict[str, Any]:
@@ -50,3 +102,25 @@ def share_text(result: PhotoOutcome, names: Sequence[str]) -> str:
     if IGNORE in shares:
         parts.append(f"ignored {100 * shares[IGNORE]:.1f} %")
     return f"{result.place.label}  {', '.join(parts)}{' (kept)' if result.kept else ''}"
+
+
+@contextmanager
+def _without_image_warnings() -> Iterator[None]:
+    """What is wrong with an image is its reason in failed.jsonl, or of no consequence: not for Pillow to print too."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: threads wound up, the run record closed."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

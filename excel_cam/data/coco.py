@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from excel_cam.classes import COCO_CLASSES
+from excel_cam.classes import COCO_CLASSES, SPLITS
 from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
@@ -19,7 +19,7 @@ from excel_cam.tags.read import read_tags
 from excel_cam.wording import quoted
 
 COCO_ROOT_VARIABLE = "EXCEL_CAM_COCO_ROOT"
-COCO_SPLITS = ("train2014", "val2014", "train2017", "val2017")
+COCO_SPLITS = SPLITS["coco"]
 COCO_DEFAULT_SPLIT = "train2014"  # what the paper and its field train on
 
 
@@ -86,6 +86,20 @@ def open_coco(root: Path, split: str, tags_file: Path | None, names: Sequence[st
     return DataSet("coco", root, COCO_CLASSES, COCO_CLASSES, samples, tags_source, tuple(notes), chosen_split)
 
 
+def coco_images(root: Path, split: str) -> tuple[dict[str, Path], Path]:
+    """The images of a split by name, and where they are listed: in its instances JSON, else in its folder."""
+    if split not in COCO_SPLITS:
+        raise UsageError(f"unknown split {quoted(split)} of COCO; choose one of {', '.join(COCO_SPLITS)}")
+    folder = _image_folder(root, split)
+    return _listed(folder, root / "annotations" / f"instances_{split}.json")
+
+
+def _listed(folder: Path, annotations: Path) -> tuple[dict[str, Path], Path]:
+    if annotations.is_file():
+        return _files(read_image_list(annotations), folder), annotations
+    return _scanned(folder), folder
+
+
 def _annotated(folder: Path, annotations: Path) -> _Split:
     """A split as its instances JSON has it."""
     if not annotations.is_file():
@@ -98,10 +112,7 @@ def _annotated(folder: Path, annotations: Path) -> _Split:
 
 def _tagged(folder: Path, annotations: Path, tags_file: Path) -> _Split:
     """A split with the user's own tags; its images from the JSON where there is one, else from the folder."""
-    if annotations.is_file():
-        listed_in, files = annotations, _files(read_image_list(annotations), folder)
-    else:
-        listed_in, files = folder, _scanned(folder)
+    files, listed_in = _listed(folder, annotations)
     return _Split(files, listed_in, match_coco_names(read_tags(tags_file, COCO_CLASSES), files, str(tags_file)), ())
 
 

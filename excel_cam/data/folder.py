@@ -41,7 +41,7 @@ def open_folder(
             raise DataError(f"--list: {quoted(name)} has neither an image under {root} nor a line in {tags_file}")
     require_tags(chosen, tags, str(tags_file), "")
     missing = [name for name in chosen if name not in scan.images]
-    notes = list(scan.notes)
+    notes = []
     if missing:
         notes.append(
             f"{len(missing):,} names in {tags_file} have no image under {root} (first {quoted(missing[0])}); "

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from excel_cam.classes import VOC_CLASSES
+from excel_cam.classes import SPLITS, VOC_CLASSES
 from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
@@ -32,7 +32,7 @@ VOC_TAG_FILES = ("cls_labels.npy", "cls_labels_onehot.npy")
 
 
 # Split -> the names that its list may have in ImageSets/Segmentation; SBD's train_aug is spelled both ways.
-VOC_SPLITS = {"train": ("train",), "train_aug": ("train_aug", "trainaug"), "val": ("val",), "trainval": ("trainval",)}
+VOC_SPLITS = {split: (split,) for split in SPLITS["voc"]} | {"train_aug": ("train_aug", "trainaug")}
 
 
 _VOC_ROOT = RootRule(
@@ -82,6 +82,13 @@ def open_demo(names: Sequence[str] | None) -> DataSet:
     """The 48 composed scenes that come with the package, in VOC's layout, or those of `names` in their order."""
     data = open_voc(DEMO_ROOT, "train", DEMO_ROOT / "tags.csv", names)
     return dataclasses.replace(data, name="demo")
+
+
+def voc_names(root: Path, split: str) -> list[str]:
+    """The names of a split, from the devkit's own list, else from the ids shipped here; raises `UsageError`."""
+    if split not in VOC_SPLITS:
+        raise UsageError(f"unknown split {quoted(split)} of VOC; choose one of {', '.join(VOC_SPLITS)}")
+    return _read_voc_split(root, split)[0]
 
 
 def _read_voc_split(root: Path, split: str) -> tuple[list[str], str]:

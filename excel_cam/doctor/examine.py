@@ -21,14 +21,14 @@ from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.errors import DataError
 from excel_cam.files.lists import drop_image_suffix
-from excel_cam.files.masks import mask_names, mask_path
+from excel_cam.files.masks import mask_names, mask_path, values_text
 from excel_cam.labels.folder import photographs_of
 from excel_cam.tags.lookup import Tags
 
 MOSTLY = 0.5  # share of 255 above which a label is worth a warning
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Examination:
     """What is examined. class_names None: the class list is not known, and what needs it is not looked for."""
 
@@ -185,12 +185,24 @@ def _class_name(value: int, class_names: Sequence[str] | None) -> str:
     return f"class {value}" if class_names is None else class_names[value - 1]
 
 
+def _require_classes(counts: _Counts) -> None:
+    """Where no label at all holds a class, say that alone: what else is odd about them comes from it."""
+    values = [int(value) for value in np.flatnonzero(counts.pixels)]
+    # Labels whose values are in doubt may hold classes; labels of images without tags are rightly empty.
+    if {*values} <= {0, IGNORE} and "all-background" in counts.found.examples and not counts.found.examples.keys() & {
+        "out-of-range", "unknown-colours", "transparent", "one-bit"
+    }:  # fmt: skip
+        counts.found.drop("all-background", "mostly-ignored", "tag-without-pixel")
+        counts.found.add("no-class", values_text(values))
+
+
 def _conclude(examination: Examination, labels: int, counts: _Counts) -> Diagnosis:
+    _require_classes(counts)
     class_names = examination.class_names or ()
     images = {name: int(counts.images[value]) for value, name in enumerate(class_names, start=1)}
     pixels = {name: int(counts.pixels[value]) for value, name in enumerate(class_names, start=1)}
     for name, count in images.items():
-        if not count:
+        if not count and "no-class" not in counts.found.examples:
             counts.found.add("unseen-class", name)
     findings = counts.found.findings(
         fix=shlex.join(examination.fix_command), labels=str(examination.labels), images=str(examination.images)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from excel_cam.files.masks import CLASSLESS_REMEDY
+
 ERROR, WARNING = "error", "warning"
 _SHOWN = 3  # examples that the text shows
 
@@ -22,7 +24,7 @@ class Kind:
 _AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
 
 KINDS = {
-    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, or no PNG", _AGAIN),
+    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, damaged, too large, or no PNG", _AGAIN),
     "colour-coded": Kind(ERROR, "labels hold VOC's colours where class indices belong", "{fix}"),
     "equal-channels": Kind(ERROR, "labels hold their values three times over (RGB)", "{fix}"),
     "four-channels": Kind(ERROR, "labels have an alpha channel", "{fix}"),
@@ -40,9 +42,14 @@ KINDS = {
         "save them as 8-bit: Image.fromarray(numpy.asarray(Image.open(path)).astype('uint8')).save(path)",
     ),
     "sixteen-bit": Kind(ERROR, "labels have 16 bits per pixel: 8-bit readers see only 0", "{fix}"),
+    "few-bits": Kind(ERROR, "labels have 2 or 4 bits per pixel: readers stretch their values (1 to 85 or 17)", "{fix}"),
     "out-of-range": Kind(
         ERROR, "labels hold values that are neither a class nor 255",
         "give the class list they were made with (--dataset or --classes), or make them again with it",
+    ),
+    "no-class": Kind(
+        ERROR, "folder of labels without a class in any of them",
+        f"{CLASSLESS_REMEDY}; if `excel-cam generate` made them: check that --weights belong to --model, and the tags",
     ),
     "wrong-size": Kind(
         ERROR, "labels have another size than their photograph",
@@ -146,6 +153,11 @@ class Collector:
         """One more of that kind."""
         self.examples.setdefault(code, []).append(example)
         self.fixed[code] = self.fixed.get(code, 0) + fixed
+
+    def drop(self, *codes: str) -> None:
+        """Forget what was found of these kinds."""
+        for code in codes:
+            self.examples.pop(code, None)
 
     def findings(self, **words: str) -> tuple[Finding, ...]:
         """All findings, errors first; `words` fill the remedies."""

@@ -14,7 +14,7 @@ from PIL import Image
 from excel_cam.classes import IGNORE, voc_palette
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import write_atomically
-from excel_cam.files.masks import DAMAGE_ERRORS
+from excel_cam.files.masks import DAMAGE_ERRORS, decode_png
 
 BACKUP_SUFFIX = ".bak"
 _OPAQUE = 255
@@ -44,14 +44,15 @@ class Look:
 def look_at_label(path: Path, class_count: int) -> Look:
     """Read a label as leniently as can be without guessing."""
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            mode, pixels = picture.mode, np.asarray(picture)
+        picture = decode_png(path)
     except DAMAGE_ERRORS:
         return Look("damaged-label", None, None)
+    mode, pixels = picture.mode, picture.pixels
     size = (int(pixels.shape[0]), int(pixels.shape[1]))
     if mode in _INDEX_FAULTS:
         wrong = bool(((pixels > class_count) & (pixels != IGNORE)).any())
-        return Look(_INDEX_FAULTS[mode], pixels, size, wrong)
+        few_bits = mode == "L" and picture.bits < 8
+        return Look("few-bits" if few_bits else _INDEX_FAULTS[mode], pixels, size, wrong)
     if mode == "1":
         return Look("one-bit", None, size)
     if mode in ("LA", "RGBA"):

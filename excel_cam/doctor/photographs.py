@@ -9,6 +9,7 @@ from PIL import ExifTags, Image
 
 from excel_cam.doctor.findings import Collector
 from excel_cam.files.atomic import hash_file
+from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.masks import DAMAGE_ERRORS
 from excel_cam.wording import size_text
 
@@ -25,7 +26,8 @@ def check_photograph(name: str, label_size: tuple[int, int] | None, path: Path |
             image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
-    except (*DAMAGE_ERRORS, MemoryError):
+    except (*DAMAGE_ERRORS, MemoryError) as error:
+        raise_if_machine(error, path)
         found.add("damaged-photograph", name)
         return
     if turned:
@@ -40,7 +42,8 @@ def same_files(photographs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     for name in sorted(photographs):
         try:
             by_length.setdefault(photographs[name].stat().st_size, []).append(name)
-        except OSError:
+        except OSError as error:
+            raise_if_machine(error, photographs[name])
             continue  # a broken link: noted as damaged, or without a label
     for names in by_length.values():
         first_with: dict[str, str] = {}

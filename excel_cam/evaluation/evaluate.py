@@ -6,17 +6,17 @@ and every result says which.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from excel_cam.classes import IGNORE, MAX_CLASSES, MAX_CLASSES_ALONE
+from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
-from excel_cam.evaluation.scores import Evaluation, IgnoreAs, confusion_matrix
-from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
+from excel_cam.files.masks import ClassSearch, mask_names, mask_path, read_mask
+from excel_cam.labels.folder import require_files
 from excel_cam.wording import percent, size_text
 
 
@@ -36,8 +36,8 @@ def evaluate_labels(
     with its confusion matrix.
     has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
 
-    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size,
-    and SettingsError for an unknown `ignore_as`.
+    Raises DataError where a folder or mask is missing, unreadable, no index mask, out of range or of another size, and
+    where no truth holds a class, SettingsError for an unknown `ignore_as`.
     """
     if ignore_as not in get_args(IgnoreAs):
         raise SettingsError(f"ignore_as: expected one of {', '.join(get_args(IgnoreAs))}, got {ignore_as!r}")
@@ -52,24 +52,21 @@ def evaluate_labels(
     _check_pairs(labels, truth, chosen, listed=names is not None)
     unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
 
-    confusion = np.zeros((greatest + 1, greatest + 1), np.int64)
-    pixels = ignored_pixels = 0
+    counts, search = PixelCounts(all_names, ignore_as), ClassSearch(has_background)
     for name in chosen:
         label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
-        label_mask, truth_mask = read_mask(label_path, greatest), read_mask(truth_path, greatest)
+        label_mask, truth_mask = (read_mask(path, greatest, len(class_names)) for path in (label_path, truth_path))
         if label_mask.shape != truth_mask.shape:
             raise DataError(
                 f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth_path} is "
                 f"{size_text(truth_mask.shape)}; both must have the size of the photograph"
             )
-        of_image = confusion_matrix(label_mask, truth_mask, greatest, ignore_as)
-        confusion += of_image
-        judged = truth_mask != IGNORE
-        pixels += int(np.count_nonzero(judged))
-        ignored_pixels += int(np.count_nonzero(judged & (label_mask == IGNORE)))
+        search.add(truth_mask)
+        of_image = counts.add(label_mask, truth_mask)
         if on_image is not None:
             on_image(of_image)
-    return Evaluation(confusion, all_names, len(chosen), pixels, ignored_pixels, ignore_as, unlabelled)
+    search.require(truth)
+    return counts.evaluation(unlabelled)
 
 
 def check_expected(evaluation: Evaluation, expected: float, within: float) -> None:
@@ -121,12 +118,5 @@ def _check_pairs(labels: Path, truth: Path, names: Sequence[str], listed: bool) 
         )
     if not names:
         raise DataError(f"{labels}: expected label PNGs (<name>.png), found none; run `excel-cam generate` first")
-    sides = (
-        ("label", labels, "make it with `excel-cam generate`, or take the name out of the list"),
-        ("truth", truth, "check --truth, or name the images that have a truth with --list"),
-    )
-    for kind, folder, remedy in sides:
-        missing = [path for path in (mask_path(folder, name) for name in names) if not os.path.isfile(path)]
-        if missing:
-            count = f"{len(missing)} of {len(names)} missing"
-            raise DataError(f"{missing[0]}: expected this {kind} mask, but there is no such file ({count}); {remedy}")
+    require_files(labels, names, "label")
+    require_files(truth, names, "truth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -92,6 +93,36 @@ class Evaluation:
             ],
             "confusion": self.confusion.tolist(),
         }
+
+
+class PixelCounts:
+    """Counts the pixels of pairs of masks, one after the other, into one confusion matrix.
+
+    class_names: of all label values from 0 on. ignore_as: how a labelled 255 counts.
+    """
+
+    def __init__(self, class_names: Sequence[str], ignore_as: IgnoreAs) -> None:
+        self.class_names = tuple(class_names)
+        self.ignore_as = ignore_as
+        self.confusion = np.zeros((len(class_names), len(class_names)), np.int64)
+        self.images = self.pixels = self.ignored_pixels = 0
+
+    def add(self, label: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Count one pair of (H, W) masks; returns its own confusion matrix."""
+        of_image = confusion_matrix(label, truth, len(self.class_names) - 1, self.ignore_as)
+        judged = truth != IGNORE
+        self.confusion += of_image
+        self.images += 1
+        self.pixels += int(np.count_nonzero(judged))
+        self.ignored_pixels += int(np.count_nonzero(judged & (label == IGNORE)))
+        return of_image
+
+    def evaluation(self, truth_without_label: int = 0) -> Evaluation:
+        """What was counted so far."""
+        return Evaluation(
+            self.confusion.copy(), self.class_names, self.images, self.pixels, self.ignored_pixels, self.ignore_as,
+            truth_without_label,
+        )  # fmt: skip
 
 
 def confusion_matrix(label: np.ndarray, truth: np.ndarray, class_count: int, ignore_as: IgnoreAs) -> np.ndarray:

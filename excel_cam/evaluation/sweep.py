@@ -14,9 +14,9 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.evaluation.bootstrap import class_counts, mean_iou
 from excel_cam.evaluation.curves import Panel, svg_curves
 from excel_cam.evaluation.scores import confusion_matrix
-from excel_cam.files.masks import mask_path, named_files, read_mask
+from excel_cam.files.masks import ClassSearch, mask_path, named_files, read_mask
 from excel_cam.labels.class_maps import read_maps
-from excel_cam.labels.folder import photographs_of, require_photographs, settings_of_run
+from excel_cam.labels.folder import photographs_of, require_files, require_photographs, settings_of_run
 from excel_cam.settings import Settings
 from excel_cam.wording import percent, size_text
 
@@ -25,7 +25,7 @@ POWERS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepRequest:
     """What is swept.
 
@@ -78,7 +78,7 @@ class Sweep:
 
 
 def choose_sweep(
-    cams: Path, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None = None,
+    *, cams: Path, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None = None,
     images: Path | None = None, labels: Path | None = None, powers: Sequence[float] | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> SweepRequest:  # fmt: skip
@@ -95,9 +95,11 @@ def choose_sweep(
         photographs = photographs_of(images, cams, chosen)
         require_photographs(photographs, chosen, images, "class maps")
     return SweepRequest(
-        cams, truth, class_names, chosen, photographs,
-        _ascending("--powers", powers or POWERS, lambda value: 0 < value < math.inf, "above 0"),
-        _ascending("--thresholds", thresholds or THRESHOLDS, lambda value: 0 <= value <= 1, "within 0..1"), settings,
+        cams=cams, truth=truth, class_names=class_names, names=chosen, photographs=photographs, settings=settings,
+        powers=_ascending("--powers", powers or POWERS, lambda value: 0 < value < math.inf, "above 0"),
+        thresholds=_ascending(
+            "--thresholds", thresholds or THRESHOLDS, lambda value: 0 <= value <= 1, "within 0..1"
+        ),
     )  # fmt: skip
 
 
@@ -116,13 +118,8 @@ def _choose_names(cams: Path, truth: Path, names: Sequence[str] | None) -> tuple
     chosen = named_files(cams, MAPS_SUFFIX) if names is None else list(dict.fromkeys(names))
     if not chosen:
         raise DataError(f"{cams}: expected class maps (<name>.npz), found none; run `excel-cam generate --save-cams`")
-    for what, folder, suffix in (("file of class maps", cams, MAPS_SUFFIX), ("truth mask", truth, ".png")):
-        missing = [path for path in (mask_path(folder, name, suffix) for name in chosen) if not path.is_file()]
-        if missing:
-            raise DataError(
-                f"{missing[0]}: expected this {what}, but there is no such file ({len(missing)} of {len(chosen)} "
-                "missing); name the images that have both with --list"
-            )
+    require_files(cams, chosen, "class maps")
+    require_files(truth, chosen, "truth")
     return tuple(chosen)
 
 
@@ -137,27 +134,23 @@ def sweep_backgrounds(request: SweepRequest, on_image: Callable[[], None] = lamb
 
     classes = len(request.class_names)
     confusions = np.zeros((len(request.powers) + len(request.thresholds), classes + 1, classes + 1), np.int64)
+    search = ClassSearch()
     for name in request.names:
         maps_file, truth_file = mask_path(request.cams, name, MAPS_SUFFIX), mask_path(request.truth, name)
-        soft, truth = read_maps(maps_file), read_mask(truth_file, classes)
-        if soft.size != truth.shape:
+        class_maps, truth = read_maps(maps_file, classes), read_mask(truth_file, classes)
+        if class_maps.size != truth.shape:
             raise DataError(
-                f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its truth "
+                f"{maps_file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its truth "
                 f"{truth_file} is {size_text(truth.shape)}; check --truth"
             )
-        if soft.keys and not 0 <= min(soft.keys) <= max(soft.keys) < classes:
-            raise DataError(
-                f"{maps_file}: maps of class {max(soft.keys) + 1}, but there are {classes} classes; check --dataset or "
-                "--classes"
-            )
+        search.add(truth)
         photograph = None if request.photographs is None else request.photographs[name]
-        labels = swept_labels(soft, photograph, request.powers, request.thresholds, request.settings)
+        labels = swept_labels(class_maps, photograph, request.powers, request.thresholds, request.settings)
         for confusion, label in zip(confusions, labels, strict=True):
             confusion += confusion_matrix(label, truth, classes, "background")
         on_image()
+    search.require(request.truth)
     scores = [float(score) for score in mean_iou(class_counts(confusions))]
-    if np.isnan(scores).any():
-        raise DataError(f"{request.truth}: expected pixels to compare, but all are 255; check --truth")
     power = Curve(request.powers, tuple(scores[: len(request.powers)]))
     threshold = Curve(request.thresholds, tuple(scores[len(request.powers) :]))
     return Sweep(power, threshold, len(request.names), request.photographs is not None)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from excel_cam.errors import DataError
 from excel_cam.files.photographs import read_photograph, reduced_size
-from excel_cam.labels.class_maps import SoftMaps
+from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips, upsample_maps
 from excel_cam.method.par import guide_image, pixel_adaptive_refinement
@@ -27,24 +27,28 @@ Label = NDArray[np.uint8]
 
 
 def swept_labels(
-    soft: SoftMaps, photograph: Path | None, powers: Sequence[float], thresholds: Sequence[float], settings: Settings
+    class_maps: ClassMaps,
+    photograph: Path | None,
+    powers: Sequence[float],
+    thresholds: Sequence[float],
+    settings: Settings,
 ) -> list[Label]:
     """Labels of the maps' (H, W), uint8: one per power of the background score, then one per constant score.
 
     photograph: for pixel-adaptive refinement, with the settings that made the maps; None leaves refinement out.
     Raises `ImageError` for a photograph that cannot be read, `DataError` for one of another size.
     """
-    if not soft.keys:
-        return [np.zeros(soft.size, np.uint8) for _ in (*powers, *thresholds)]
-    maps = torch.from_numpy(soft.maps)
+    if not class_maps.keys:
+        return [np.zeros(class_maps.size, np.uint8) for _ in (*powers, *thresholds)]
+    maps = torch.from_numpy(class_maps.maps)
     if photograph is None:
-        width, height = reduced_size(soft.size[::-1], settings.working_pixels) or soft.size[::-1]
+        width, height = reduced_size(class_maps.size[::-1], settings.working_pixels) or class_maps.size[::-1]
         scores = _stack(upsample_maps(maps, height, width), powers)
     else:
-        guide = _guide(photograph, soft, settings)
+        guide = _guide(photograph, class_maps, settings)
         scores = pixel_adaptive_refinement(guide, _stack(upsample_maps(maps, *guide.shape[1:]), powers))
-    strips = [scores] if scores.shape[1:] == soft.size else enlarged_strips(scores, *soft.size)
-    parts = [_strip_labels(strip, soft.keys, len(powers), thresholds) for strip in strips]
+    strips = [scores] if scores.shape[1:] == class_maps.size else enlarged_strips(scores, *class_maps.size)
+    parts = [_strip_labels(strip, class_maps.keys, len(powers), thresholds) for strip in strips]
     return [torch.cat(labels).numpy() for labels in zip(*parts, strict=True)]
 
 
@@ -64,17 +68,17 @@ def _strip_labels(scores: Tensor, keys: Sequence[int], powers: int, thresholds: 
     return [torch.where(background >= greatest, 0, label).to(torch.uint8) for background in backgrounds]
 
 
-def _guide(path: Path, soft: SoftMaps, settings: Settings) -> Tensor:
+def _guide(path: Path, class_maps: ClassMaps, settings: Settings) -> Tensor:
     """The (3, H', W') colours that guide refinement, lying as the maps do: in the file's own orientation."""
     opened = read_photograph(path, settings.working_pixels)
     stored_size = opened.as_stored(np.zeros(opened.size, np.bool_)).shape
-    if stored_size != soft.size:
+    if stored_size != class_maps.size:
         raise DataError(
             f"{path}: this photograph is {size_text(stored_size)} (H x W), but its class maps are of an "
-            f"image of {size_text(soft.size)}; check --images"
+            f"image of {size_text(class_maps.size)}; check --images"
         )
     pixels = np.moveaxis(opened.as_stored(np.moveaxis(opened.pixels, -1, 0)), 0, -1)
     image = normalise(pixels, settings.normalisation)
-    side = soft.maps.shape[-1]  # patches
+    side = class_maps.maps.shape[-1]  # patches
     network_input = resize_to_input(image, side * round(settings.size / side))
     return guide_image(image, network_input, settings.par_image)

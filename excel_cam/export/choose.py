@@ -9,17 +9,18 @@ from excel_cam.export.coco import CocoJSON, pycocotools_mask
 from excel_cam.export.formats import Format
 from excel_cam.export.maps import IRN, PSA, ClipES
 from excel_cam.export.masks import DeepLab, MMSegmentation
-from excel_cam.labels.folder import class_names_of
+from excel_cam.export.trainers import TRAINERS
+from excel_cam.labels.folder import required_class_names
 
-FORMATS: dict[str, type[Format]] = {
-    entry.name: entry for entry in (IRN, ClipES, PSA, DeepLab, MMSegmentation, CocoJSON)
-}
+FORMATS: dict[str, type[Format]] = dict(
+    zip(TRAINERS, (IRN, ClipES, PSA, DeepLab, MMSegmentation, CocoJSON), strict=True)
+)
 
 
 def choose_format(name: str, labels: Path, cams: Path | None, dataset: str | None, classes: Path | None) -> Format:
     """The format of that name for a folder of labels.
 
-    Raises `UsageError` where class maps or class names are missing, contradict, or pycocotools is not installed.
+    Raises `UsageError` where class maps or class names are missing or contradict, or pycocotools is not installed.
     """
     chosen = FORMATS[name]
     if chosen.needs_maps and cams is None:
@@ -29,11 +30,6 @@ def choose_format(name: str, labels: Path, cams: Path | None, dataset: str | Non
         )
     if not chosen.needs_maps and cams is not None:
         raise UsageError(f"--to {name} reads labels alone; leave --cams out")
-    if dataset is not None and classes is not None:
-        raise UsageError("give the class names with either --dataset or --classes")
     if chosen is CocoJSON:
         pycocotools_mask()
-    names = class_names_of(labels, dataset, classes)
-    if names is None:
-        raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
-    return chosen(names)
+    return chosen(required_class_names(labels, dataset, classes))

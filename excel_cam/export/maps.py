@@ -71,8 +71,8 @@ class IRN(MapsFormat):
         """`keys` (K,) int64 tensor, `cam` (K, ⌈H/4⌉, ⌈W/4⌉) float32 tensor, `high_res` (K, H, W) float32 numpy."""
         content = {
             "keys": AsTensor(np.array(image.keys, np.int64)),
-            "cam": AsTensor(enlarged_maps(image, *_quarter(image.size)).numpy()),
-            "high_res": enlarged_maps(image, *image.size).numpy(),
+            "cam": AsTensor(enlarged_maps(image, len(self.class_names), *_quarter(image.size)).numpy()),
+            "high_res": enlarged_maps(image, len(self.class_names), *image.size).numpy(),
         }
         return npy_bytes(content)
 
@@ -95,7 +95,7 @@ class ClipES(MapsFormat):
 
     def encode(self, image: LabelledImage) -> bytes:
         """`keys` (K,) int64 numpy, `attn_highres` (K, H, W) float16 numpy."""
-        maps = enlarged_maps(image, *image.size).numpy().astype(np.float16)
+        maps = enlarged_maps(image, len(self.class_names), *image.size).numpy().astype(np.float16)
         return npy_bytes({"keys": np.array(image.keys, np.int64), "attn_highres": maps})
 
     def bytes_of(self, image: LabelledImage) -> int:
@@ -116,7 +116,7 @@ class PSA(MapsFormat):
 
     def encode(self, image: LabelledImage) -> bytes:
         """One entry per class: its 0-based index (int) -> (H, W) float32 numpy."""
-        maps = enlarged_maps(image, *image.size).numpy()
+        maps = enlarged_maps(image, len(self.class_names), *image.size).numpy()
         return npy_bytes(dict(zip(image.keys, maps, strict=True)))
 
     def bytes_of(self, image: LabelledImage) -> int:
@@ -129,7 +129,7 @@ class PSA(MapsFormat):
         return self._write_image_labels(out, images)
 
 
-def enlarged_maps(image: LabelledImage, height: int, width: int) -> Tensor:
+def enlarged_maps(image: LabelledImage, class_count: int, height: int, width: int) -> Tensor:
     """The (K, height, width) float32 class maps of an image, 0..1; (0, height, width) where it has no class."""
     import torch
 
@@ -137,7 +137,7 @@ def enlarged_maps(image: LabelledImage, height: int, width: int) -> Tensor:
 
     if image.maps is None:
         raise DataError(f"{image.name}: no class maps; give their folder with --cams")
-    maps = torch.from_numpy(read_maps(image.maps).maps)
+    maps = torch.from_numpy(read_maps(image.maps, class_count).maps)
     return upsample_maps(maps, height, width) if len(maps) else torch.zeros(0, height, width)
 
 

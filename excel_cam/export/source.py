@@ -13,13 +13,13 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.masks import DAMAGE_ERRORS, mask_names, mask_path
 from excel_cam.labels.class_maps import read_maps
-from excel_cam.labels.folder import photographs_of, run_identity
+from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.wording import size_text
 
 FORMAT_VERSION = 1  # raised when the meaning of exported files changes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Export:
     """What is to be exported, and where to; see `run_export`."""
 
@@ -64,14 +64,9 @@ def check_names(export: Export) -> list[str]:
         raise DataError(f"{export.labels}: no label PNGs in this folder; run `excel-cam generate` first")
     for name in names:
         export.format.check_name(name)
-    kinds = [("label", export.labels, ".png", "make it with `excel-cam generate`")]
+    require_files(export.labels, names, "label")
     if export.cams is not None:
-        kinds.append(("class maps", export.cams, ".npz", "run `excel-cam generate` again with --save-cams"))
-    for what, folder, suffix, remedy in kinds:
-        missing = [path for path in (folder / f"{name}{suffix}" for name in names) if not path.is_file()]
-        if missing:
-            count = f"{len(missing):,} of {len(names):,} missing"
-            raise DataError(f"{missing[0]}: no such {what} ({count}); {remedy}, or narrow with --list")
+        require_files(export.cams, names, "class maps")
     return names
 
 
@@ -80,12 +75,7 @@ def photograph_suffixes(export: Export, names: Sequence[str]) -> dict[str, str]:
     if export.images is None:
         return {}
     photographs = photographs_of(export.images, export.labels, names)
-    missing = [name for name in names if name not in photographs]
-    if missing:
-        raise DataError(
-            f"{export.images}: no photograph for {len(missing):,} of {len(names):,} labels, first '{missing[0]}'; "
-            "check --images or narrow with --list"
-        )
+    require_photographs(photographs, names, export.images, "labels")
     suffixes = {name: photographs[name].suffix for name in names}
     export.format.check_suffixes(set(suffixes.values()))
     return {name: suffix for name, suffix in suffixes.items() if suffix != ".jpg"}
@@ -106,17 +96,12 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
         keys: tuple[int, ...] = ()
         if export.cams is not None:
             maps_file = export.cams / f"{name}.npz"
-            soft = read_maps(maps_file)
-            keys = soft.keys
-            if soft.size != size:
+            class_maps = read_maps(maps_file, len(export.format.class_names))
+            keys = class_maps.keys
+            if class_maps.size != size:
                 raise DataError(
-                    f"{maps_file}: class maps of an image of {size_text(soft.size)} (H x W), but its label "
+                    f"{maps_file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label "
                     f"{label} has {size_text(size)}; make both in one run"
-                )
-            if keys and max(keys) >= len(export.format.class_names):
-                raise DataError(
-                    f"{maps_file}: maps of class {max(keys) + 1}, but there are {len(export.format.class_names)} "
-                    "classes; check --dataset or --classes"
                 )
         yield LabelledImage(name, label, size, suffixes.get(name, ".jpg"), maps_file, keys)
 

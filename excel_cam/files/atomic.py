@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,20 +22,41 @@ PART_SUFFIX = ".part"
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to, which becomes `path` once the block ends without an error.
 
-    A reader, or a run killed at any moment, sees the old file or the whole new one. Raises `OutputError`.
+    A reader, a run killed at any moment and a machine that loses its power leave the old file or the whole new one.
+    Raises `OutputError`.
     """
     # Host and process id keep two runs that share a folder apart, and tell whether a leftover's owner still lives.
     part = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{PART_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
+        # First the bytes, then the name: after a power failure a name without its bytes would be an empty file.
+        _flush(part)
         os.replace(part, path)
+        _flush(path.parent)
     except BaseException as error:  # Ctrl-C too: nothing half-written stays
         with contextlib.suppress(OSError):
             part.unlink()
         if isinstance(error, OSError):
             raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
         raise
+
+
+def _flush(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk itself before this returns."""
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
+        return  # Windows opens no folders, and keeps renamed names by itself
+    try:
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Some file systems cannot be asked, and a folder that may be written to need not be readable.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) and not (is_folder and isinstance(error, PermissionError)):
+            raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -48,7 +70,7 @@ def remove_stale_parts(folder: Path) -> None:
     host = _host()
     for part in folder.glob(f".*{PART_SUFFIX}"):
         *_, owner_host, owner_id = part.name.removesuffix(PART_SUFFIX).rsplit(".", 2)
-        if owner_host == host and owner_id.isdecimal() and not _is_alive(int(owner_id)):
+        if owner_host == host and owner_id.isdecimal() and not is_alive(int(owner_id)):
             with contextlib.suppress(OSError):  # gone meanwhile, or a folder: nothing that hinders a run
                 part.unlink()
 
@@ -57,7 +79,8 @@ def _host() -> str:
     return socket.gethostname().replace(".", "-")  # dots part the fields of a temporary name
 
 
-def _is_alive(process_id: int) -> bool:
+def is_alive(process_id: int) -> bool:
+    """Whether a process of this machine, anybody's, has that number."""
     try:
         os.kill(process_id, 0)
     except (ProcessLookupError, OverflowError):

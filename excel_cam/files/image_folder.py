@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ class ImageScan:
 
     images: dict[str, Path]  # name (path under the root, with '/', without extension) -> file
     clashes: dict[str, tuple[Path, Path]]  # names that two files would share
-    notes: tuple[str, ...]  # lines worth telling the user
 
     def check_names(self, names: Iterable[str]) -> None:
         """DataError if one of `names` stands for two images, or cannot be a label's name."""
@@ -34,57 +34,69 @@ class ImageScan:
 def scan_images(root: Path, labels_folder: Path | None = None) -> ImageScan:
     """All files under `root` with the extension of an image; hidden files and folders are skipped.
 
-    Links to files are followed, links to folders are not (they may lead in circles) and are noted. `labels_folder`
-    is not searched, so that labels written under `root` are not taken for images by the next run.
+    Links are followed, see `walk_folders`. `labels_folder` is not searched, so that labels written under `root` are not
+    taken for images by the next run.
     Raises DataError when a folder cannot be read or holds no image at all, UsageError when labels would lie among
     the images.
     """
-    excluded = _path_under(root, labels_folder) if labels_folder is not None else None
-    if excluded == "":
+    excluded = None if labels_folder is None else os.path.realpath(labels_folder)
+    if excluded == os.path.realpath(root):
         raise UsageError(f"{labels_folder}: labels would lie among the images of --root; choose another --out")
     images: dict[str, Path] = {}
     clashes: dict[str, tuple[Path, Path]] = {}
-    linked_folders: list[str] = []
-    pending = [(str(root), "")]
-    while pending:
-        folder, prefix = pending.pop()
-        for entry in _visible_entries(folder):
-            if entry.is_dir(follow_symlinks=False):
-                if prefix + entry.name != excluded:
-                    pending.append((entry.path, f"{prefix}{entry.name}/"))
-                continue
-            if entry.is_symlink() and os.path.isdir(entry.path):
-                linked_folders.append(entry.path)
-                continue
-            stem, suffix = os.path.splitext(entry.name)
-            # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.
-            if suffix.lower() not in IMAGE_SUFFIXES or not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
-                continue
-            name, path = prefix + stem, Path(entry.path)
-            if name in images:
-                first, second = sorted((images[name], path))
-                clashes[name] = (first, second)
-            images[name] = path
+    try:
+        for prefix, files in walk_folders(root, excluded):
+            for entry in files:
+                stem, suffix = os.path.splitext(entry.name)
+                # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.
+                regular = entry.is_file(follow_symlinks=False) or entry.is_symlink()
+                if suffix.lower() not in IMAGE_SUFFIXES or not regular:
+                    continue
+                name, path = prefix + stem, Path(entry.path)
+                if name in images:
+                    first, second = sorted((images[name], path))
+                    clashes[name] = (first, second)
+                images[name] = path
+    except OSError as error:
+        folder = error.filename or root
+        raise DataError(f"{folder}: this folder of images cannot be read: {error.strerror}") from error
     if not images:
         raise DataError(f"{root}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    notes = []
-    if linked_folders:
-        notes.append(f"{len(linked_folders)} linked folders are not searched, first {quoted(min(linked_folders))}")
-    return ImageScan(images, clashes, tuple(notes))
+    return ImageScan(images, clashes)
 
 
-def _visible_entries(folder: str) -> Iterator[os.DirEntry[str]]:
+def walk_folders(root: Path, excluded: str | None = None) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """Every folder under `root`, each once: its path below `root` with '/' at its end, and its files.
+
+    Links to folders are followed, after all that lies under `root` itself, so that a folder has its own name and not a
+    link's. One that leads back, to a folder that was seen or to one that `root` lies in, is left out. Hidden files and
+    folders are too, and the folder whose real path is `excluded`. Raises `OSError`.
+    """
+    seen = {str(folder) for folder in Path(os.path.realpath(root)).parents}
+    if excluded is not None:
+        seen.add(excluded)
+    own, linked = [(str(root), "")], deque[tuple[str, str]]()
+    while own or linked:
+        folder, prefix = own.pop() if own else linked.popleft()
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        with os.scandir(folder) as scanned:
+            entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda e: e.name)
+        files = []
+        for entry in entries:
+            if not _is_folder(entry):
+                files.append(entry)
+            elif entry.is_symlink():
+                linked.append((entry.path, f"{prefix}{entry.name}/"))
+            else:
+                own.append((entry.path, f"{prefix}{entry.name}/"))
+        yield prefix, files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: this folder of images cannot be read: {error.strerror}") from error
-
-
-def _path_under(root: Path, folder: Path) -> str | None:
-    """`folder` relative to `root` with '/', '' when they are the same, None when it lies elsewhere."""
-    try:
-        relative = folder.resolve().relative_to(root.resolve()).as_posix()
-    except ValueError:
-        return None
-    return "" if relative == "." else relative
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
+from excel_cam.files.image_folder import walk_folders
+from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.pixel_limit import MAX_PIXELS
+from excel_cam.files.png_chunks import GREY, read_png_head
+from excel_cam.wording import size_text
 
 MASK_SUFFIX = ".png"
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
 # Everything Pillow raises on damaged PNGs; DecompressionBombError is its guard against absurd sizes.
 DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+CLASSLESS_REMEDY = (
+    "binary masks, with 255 for the object? expected class indices: 0 for background, 1 and up for the classes, 255 "
+    "for pixels to ignore"
+)
 
 
 def mask_names(folder: Path) -> list[str]:
@@ -29,18 +40,21 @@ def mask_names(folder: Path) -> list[str]:
 def named_files(folder: Path, suffix: str) -> list[str]:
     """Sorted names (path below the folder with `/`, without `suffix`) of its files; hidden files and folders skipped.
 
+    A folder that links lead to more than once counts once; see `walk_folders`.
     Raises DataError where the folder, or one below it, cannot be listed.
     """
-
-    def refuse(error: OSError) -> NoReturn:
+    try:
+        found = [
+            prefix + entry.name.removesuffix(suffix)
+            for prefix, files in walk_folders(folder)
+            for entry in files
+            if entry.name.endswith(suffix)
+        ]
+    except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"{error.filename}: expected a folder of *{suffix} files, but {reason}; check the path")
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        named = [name for name in files if name.endswith(suffix) and not name.startswith(".")]
-        found += [(Path(parent) / name).relative_to(folder).as_posix().removesuffix(suffix) for name in named]
+        raise DataError(
+            f"{error.filename}: expected a folder of *{suffix} files, but {reason}; check the path"
+        ) from None
     return sorted(found)
 
 
@@ -51,21 +65,47 @@ def mask_path(folder: Path, name: str, suffix: str = MASK_SUFFIX) -> Path:
     return folder / f"{name}{suffix}"
 
 
-def read_mask(path: Path, class_count: int) -> np.ndarray:
-    """(H, W) integer class indices of a PNG, each in 0..K or 255; a palette gives its indices, not its colours.
+@dataclass(frozen=True)
+class DecodedPng:
+    """A PNG's pixels as its file holds them, (H, W) or (H, W, channels). mode: Pillow's. bits: of one value."""
 
+    mode: str
+    pixels: NDArray[Any]
+    bits: int
+
+
+def decode_png(path: Path) -> DecodedPng:
+    """Read a PNG that is whole to its last checksum.
+
+    Raises one of `DAMAGE_ERRORS` for one that is not, `MachineError` where that is not the file's fault.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = read_png_head(stream)
+            if head.size[0] * head.size[1] > MAX_PIXELS:
+                raise ValueError(f"{size_text(head.size)} pixels, at most {MAX_PIXELS // 10**6} megapixels are read")
+            stream.seek(0)
+            with Image.open(stream, formats=("PNG",)) as picture:
+                mode, pixels = picture.mode, np.asarray(picture)
+    except (OSError, MemoryError) as error:
+        raise_if_machine(error, path)
+        raise
+    if head.colour_type == GREY and head.bits in (2, 4):  # which the decoder stretches to 0..255
+        pixels = pixels // (255 // (2**head.bits - 1))
+    return DecodedPng(mode, pixels, head.bits)
+
+
+def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.ndarray:
+    """(H, W) integer class indices of a PNG, each in 0..`greatest` or 255; a palette gives indices, not colours.
+
+    class_count: the number of classes, where it is not `greatest`, as without a background class.
     Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: expected at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}; split it"
-                )
-            mode, mask = picture.mode, np.asarray(picture)
+        picture = decode_png(path)
     except DAMAGE_ERRORS as error:
-        reason = "empty or not a PNG" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"{path}: expected a PNG of class indices, cannot read it ({reason}); make it again") from error
+        raise DataError(f"{path}: expected a PNG of class indices, cannot read it ({error}); make it again") from error
+    mode, mask = picture.mode, picture.pixels
     if mode == "1":  # readers disagree whether its white means class 1 or 255
         raise DataError(f"{path}: expected class indices, got a 1-bit picture; save it again as 8-bit L")
     if mode not in INDEX_MODES:
@@ -73,11 +113,47 @@ def read_mask(path: Path, class_count: int) -> np.ndarray:
             f"{path}: expected class indices (PNG mode L or P), got a coloured picture (mode {mode}); "
             "save it again with one class index per pixel"
         )
-    wrong = (mask > class_count) & (mask != IGNORE)
+    wrong = (mask > greatest) & (mask != IGNORE)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
+        classes = greatest if class_count is None else class_count
         raise DataError(
-            f"{path}: expected values 0..{class_count} ({class_count} classes) or 255, got {mask[row, column]} at "
+            f"{path}: expected values 0..{greatest} ({classes} classes) or 255, got {mask[row, column]} at "
             f"row {row}, column {column} ({np.count_nonzero(wrong)} such pixels); check the class list and the mask"
         )
     return mask
+
+
+class ClassSearch:
+    """Whether a set of masks holds any class; where it does not, nothing said of classes would be true of it.
+
+    Figures would be perfect, tags empty, and remedies beside the point: most likely the masks are binary.
+    """
+
+    def __init__(self, has_background: bool = True) -> None:
+        self._without = {0, IGNORE} if has_background else {IGNORE}
+        self._values: set[int] = set()
+        self._masks = 0
+
+    @property
+    def found(self) -> bool:
+        """Whether one of the masks so far holds a class."""
+        return not self._values <= self._without
+
+    def add(self, mask: NDArray[np.integer[Any]]) -> None:
+        """Look at one more mask, with values in 0..K or 255; after the first class there is nothing to look for."""
+        if not self.found:
+            self._values.update(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+            self._masks += 1
+
+    def require(self, folder: Path) -> None:
+        """Raise `DataError` where no mask of a folder held a class; without any mask there is nothing to say."""
+        if self._values and not self.found:
+            raise DataError(
+                f"{folder}: {self._masks:,} masks and no class in them, {values_text(self._values)}; {CLASSLESS_REMEDY}"
+            )
+
+
+def values_text(values: Iterable[int]) -> str:
+    """What the values of masks without a class look like: "only 0 and 255"."""
+    return "only " + " and ".join(map(str, sorted(values)))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from excel_cam.errors import ImageError
+from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.pixel_limit import MAX_PIXELS
 
 # Nothing else is tried, whatever a file is called: Pillow would hand an EPS file to Ghostscript, which runs programs.
@@ -58,7 +59,8 @@ class Photograph:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode one photograph to (H, W, 3) uint8 RGB, upright, at full size.
 
-    Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large.
+    Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large;
+    `MachineError` where not the file is at fault.
     """
     return read_photograph(path).pixels
 
@@ -66,7 +68,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph:
     """Decode one photograph; above `working_pixels` (None: no bound) its pixels are reduced to about so many.
 
-    Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large.
+    Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large;
+    `MachineError` where not the file is at fault.
     """
     try:
         status = path.stat()
@@ -87,9 +90,22 @@ def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph
         raise
     except FileNotFoundError:
         raise ImageError(f"{path}: no such image") from None
-    except MemoryError:
-        raise ImageError(f"{path}: not enough memory to decode it") from None
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
+        raise_if_machine(error, path)
+        raise ImageError(f"{path}: {_reason(error)}") from None
+
+
+def stored_sizes(path: Path) -> set[tuple[int, int]]:
+    """The (H, W) that a photograph's pixels can have in its file, from its header alone; raises `ImageError`.
+
+    Two for a TIFF: it may be turned while it is decoded.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            size = image.height, image.width
+            return {size, size[::-1]} if image.format == "TIFF" else {size}
+    except Exception as error:  # as above
+        raise_if_machine(error, path)
         raise ImageError(f"{path}: {_reason(error)}") from None
 
 

@@ -32,7 +32,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """One thing found: its level, where (sentence from 1, None for the class as a whole), what, and how to mend it."""
 
     level: Literal["error", "warning"]
@@ -51,7 +51,7 @@ class TokenLimit:
     most: int
 
 
-def check_knowledge(knowledge: KnowledgeBase, tokens: TokenLimit) -> list[Finding]:
+def check_knowledge(knowledge: KnowledgeBase, tokens: TokenLimit) -> list[Fault]:
     """Every check that needs no model, in class and sentence order.
 
     Of two sentences that are nearly the same the later one is reported, so that leaving out what has errors keeps one.
@@ -64,7 +64,7 @@ def check_knowledge(knowledge: KnowledgeBase, tokens: TokenLimit) -> list[Findin
         texts = [entry.sentence_texts(template) for template in knowledge.templates]
         for index, sentence in enumerate(entry.sentences):
             found = [*_check_length([text[index] for text in texts], tokens), *_check_worth(sentence, entry)]
-            findings += [Finding(level, entry.name, index + 1, problem, mend) for level, problem, mend in found]
+            findings += [Fault(level, entry.name, index + 1, problem, mend) for level, problem, mend in found]
     order = {entry.name: index for index, entry in enumerate(knowledge.classes)}
     return sorted(findings, key=lambda finding: (order[finding.class_name], finding.sentence or 0))
 
@@ -72,22 +72,22 @@ def check_knowledge(knowledge: KnowledgeBase, tokens: TokenLimit) -> list[Findin
 _Found = tuple[Literal["error", "warning"], str, str]
 
 
-def _check_counts(knowledge: KnowledgeBase) -> Iterator[Finding]:
+def _check_counts(knowledge: KnowledgeBase) -> Iterator[Fault]:
     most = max(len(entry.sentences) for entry in knowledge.classes)
     for entry in knowledge.classes:
         count = len(entry.sentences)
         if count == 0:
-            yield Finding("error", entry.name, None, "no sentences", "write some (`excel-cam kb prompts` helps)")
+            yield Fault("error", entry.name, None, "no sentences", "write some (`excel-cam kb prompts` helps)")
         elif 2 * count < most:
             problem = f"{count} sentences where another class has {most}"
-            yield Finding("warning", entry.name, None, problem, "add some, or the attributes lean to other classes")
+            yield Fault("warning", entry.name, None, problem, "add some, or the attributes lean to other classes")
 
 
-def _check_prompts(knowledge: KnowledgeBase, tokens: TokenLimit) -> Iterator[Finding]:
+def _check_prompts(knowledge: KnowledgeBase, tokens: TokenLimit) -> Iterator[Fault]:
     for entry in knowledge.classes:
         prompts = [template.format(entry.prompt) for template in knowledge.templates]
         for level, problem, mend in _check_length(prompts, tokens):
-            yield Finding(level, entry.name, None, f"its prompt: {problem}", mend)
+            yield Fault(level, entry.name, None, f"its prompt: {problem}", mend)
 
 
 def all_fit(knowledge: KnowledgeBase, tokens: TokenLimit) -> bool:
@@ -141,7 +141,7 @@ def _number_forms(name: str) -> set[str]:
     return {f"{stem}{space}{form}" for form in forms}
 
 
-def _named_classes(classes: Sequence[ClassKnowledge]) -> Iterator[Finding]:
+def _named_classes(classes: Sequence[ClassKnowledge]) -> Iterator[Fault]:
     """Sentences that name a class other than their own, whole words only, longer names before those within them."""
     plain = {" ".join(_words(entry.name)): entry.name for entry in classes}
     forms = {form: words for words in plain if _is_telling(words) for form in _number_forms(words)}
@@ -152,7 +152,7 @@ def _named_classes(classes: Sequence[ClassKnowledge]) -> Iterator[Finding]:
             named = {forms[match] for match in pattern.findall(" ".join(_words(sentence)))}
             for words in sorted(named - {" ".join(_words(entry.name))}):
                 name, doubtful = plain[words], words in COLOUR_NAMES
-                yield Finding(
+                yield Fault(
                     "warning" if doubtful else "error", entry.name, index, f"names the class '{name}'",
                     "reword it, unless the colour is meant" if doubtful else "describe it without that word",
                 )  # fmt: skip
@@ -162,7 +162,7 @@ def _is_telling(name: str) -> bool:
     return len(name) > 1 and name not in STOP_WORDS
 
 
-def _near_duplicates(classes: Sequence[ClassKnowledge]) -> Iterator[Finding]:
+def _near_duplicates(classes: Sequence[ClassKnowledge]) -> Iterator[Fault]:
     """Sentences whose content words are nearly those of an earlier one, of the same class or another.
 
     Two sets can only share the needed part when they share one of each one's few rarest words, so only such pairs are
@@ -181,7 +181,7 @@ def _near_duplicates(classes: Sequence[ClassKnowledge]) -> Iterator[Finding]:
                 (entry, index), (rival, rival_index) = places[number], places[other]
                 problem = f"nearly the same as {rival.name}, sentence {rival_index + 1}"
                 mend = "say something else, or leave one of them out"
-                yield Finding("error", entry.name, index + 1, problem, mend, repeats=True)
+                yield Fault("error", entry.name, index + 1, problem, mend, repeats=True)
                 break
         for word in rarest:
             earlier[word].append(number)
@@ -194,7 +194,7 @@ def _content_words(sentence: str, entry: ClassKnowledge) -> frozenset[str]:
 
 def check_embeddings(
     knowledge: KnowledgeBase, sentences: NDArray[np.float64], prompts: NDArray[np.float64]
-) -> list[Finding]:
+) -> list[Fault]:
     """Sentences whose embedding is nearer to another class than to their own: warnings.
 
     sentences: (n, D) unit rows of all sentences in order. prompts: (K, D) unit rows of the classes' prompts.
@@ -216,11 +216,11 @@ def check_embeddings(
             problem = f"its embedding is nearer to '{rival.name}' ({cosines[number, nearest]:.3f}) than to its own "
             problem += f"class ({own[number]:.3f})"
             index = number - int(starts[owners[number]]) + 1
-            findings.append(Finding("warning", entry.name, index, problem, "make it more particular to its class"))
+            findings.append(Fault("warning", entry.name, index, problem, "make it more particular to its class"))
     return findings
 
 
-def report_lines(knowledge: KnowledgeBase, findings: Sequence[Finding]) -> Iterator[str]:
+def report_lines(knowledge: KnowledgeBase, findings: Sequence[Fault]) -> Iterator[str]:
     """A line per class, then its findings with the sentence and how to mend it; totals at the end."""
     width = max(len(entry.name) for entry in knowledge.classes)
     for entry in knowledge.classes:
@@ -235,6 +235,6 @@ def report_lines(knowledge: KnowledgeBase, findings: Sequence[Finding]) -> Itera
     yield f"{total}: {_tally(findings) or 'nothing to mend'}"
 
 
-def _tally(findings: Sequence[Finding]) -> str:
+def _tally(findings: Sequence[Fault]) -> str:
     counts = Counter(finding.level for finding in findings)
     return ", ".join(f"{n} {level}{'s' if n > 1 else ''}" for level in ("error", "warning") if (n := counts[level]))

@@ -22,7 +22,7 @@ SHORTEST_SECRET = 8  # characters; shorter keys are placeholders for local serve
 _MESSAGE_LENGTH = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LanguageModelChoice:
     """Which model to ask, where and how. `temperature` None leaves it to the server. `timeout` in seconds."""
 

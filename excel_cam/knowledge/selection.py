@@ -12,7 +12,7 @@ import excel_cam
 from excel_cam.errors import KnowledgeError
 from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.knowledge.base import ClassKnowledge, KnowledgeBase
-from excel_cam.knowledge.check import Finding, TokenLimit, check_knowledge
+from excel_cam.knowledge.check import Fault, TokenLimit, check_knowledge
 from excel_cam.knowledge.prompts import PROMPT, sentence_prompt
 from excel_cam.wording import first_lines
 
@@ -73,7 +73,7 @@ def select_sentences(empty: KnowledgeBase, offered: dict[str, list[str]], wanted
 
 
 def _without(
-    entry: ClassKnowledge, findings: Sequence[Finding], refused: dict[str, list[tuple[str, str]]]
+    entry: ClassKnowledge, findings: Sequence[Fault], refused: dict[str, list[tuple[str, str]]]
 ) -> ClassKnowledge:
     """A class without the sentences that have errors; each is noted once in `refused`."""
     wrong = {f.sentence: f.problem for f in reversed(findings) if f.level == "error" and f.sentence is not None}

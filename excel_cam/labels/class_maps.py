@@ -9,22 +9,27 @@ maps lie as the label does, in the file's own orientation.
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.machine import raise_if_machine
 
+_PARTS = ("high", "keys", "low", "maps", "size")
 _STAMP_LENGTH = 32
+_ARCHIVE_START = b"PK\3\4"
 
 
 @dataclass(frozen=True)
-class SoftMaps:
+class ClassMaps:
     """The class maps of one image.
 
     keys: 0-based classes, ascending. maps: (c, h, w) float64 of no fixed scale. size: (H, W) of its label.
@@ -54,28 +59,74 @@ def write_maps(path: Path, maps: NDArray[np.float64], keys: Sequence[int], size:
     write_atomically(path, stream.getvalue())
 
 
-def read_maps(path: Path) -> SoftMaps:
-    """Read the maps of one image; raises `DataError` when the file is missing, damaged or something else."""
+def read_maps(path: Path, class_count: int) -> ClassMaps:
+    """Read the maps of one image, of `class_count` classes in all: every value is finite, every class there once.
+
+    Raises `DataError` when the file is missing, damaged, something else, or of classes that are not in the list.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            keys, maps, low, high, size = (stored[name] for name in ("keys", "maps", "low", "high", "size"))
-        values = low[:, None, None] + (high - low)[:, None, None] * maps.astype(np.float64)
-        if values.ndim != 3 or len(keys) != len(values) or size.shape != (2,):
-            raise ValueError("shapes that do not belong together")
+            parts = {name: stored[name] for name in _PARTS}
+        _check_parts(**parts)
     except Exception as error:  # numpy and zipfile raise nearly anything on damaged archives
+        raise_if_machine(error, path)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"{path}: expected class maps as --save-cams writes them ({reason}); make them again") from None
-    return SoftMaps(tuple(int(key) for key in keys), values, (int(size[0]), int(size[1])))
+    keys, size = tuple(int(key) for key in parts["keys"]), parts["size"]
+    if keys and keys[-1] >= class_count:  # they ascend
+        raise DataError(
+            f"{path}: maps of class {keys[-1] + 1}, but there are {class_count} classes; check --dataset or --classes"
+        )
+    low, spread = parts["low"][:, None, None], (parts["high"] - parts["low"])[:, None, None]
+    return ClassMaps(keys, low + spread * parts["maps"].astype(np.float64), (int(size[0]), int(size[1])))
+
+
+def _check_parts(
+    keys: NDArray[Any], maps: NDArray[Any], low: NDArray[Any], high: NDArray[Any], size: NDArray[Any]
+) -> None:
+    """Raise `ValueError` where the arrays of a file are not such as `write_maps` writes."""
+    if keys.dtype.kind != "i" or size.dtype.kind != "i" or {a.dtype.kind for a in (maps, low, high)} != {"f"}:
+        raise ValueError("values of another kind")
+    if maps.ndim != 3 or not keys.shape == low.shape == high.shape == maps.shape[:1] or size.shape != (2,):
+        raise ValueError("shapes that do not belong together")
+    if 0 in maps.shape[1:] or (size < 1).any():
+        raise ValueError("maps or a label without a value")
+    if (keys < 0).any() or (np.diff(keys) <= 0).any():
+        raise ValueError("classes that are negative, repeated or out of order")
+    with np.errstate(over="ignore"):
+        finite = all(np.isfinite(array).all() for array in (maps, low, high, high - low))
+    if not finite:
+        raise ValueError("values that are not finite")
+    if ((maps < 0) | (maps > 1)).any() or (low > high).any():
+        raise ValueError("maps that are not within 0..1")
 
 
 def read_maps_stamp(path: Path) -> str | None:
-    """The stamp of a file of maps: None when there is no such file, else its last 32 characters."""
+    """The stamp of a file of maps, every checksum in it tested; None where it has to be made (again).
+
+    That is where there is no such file, and where it is empty, cut off or damaged. "" for a file of another kind:
+    it is somebody else's. Raises `MachineError`.
+    """
     try:
-        with path.open("rb") as stream:
-            stream.seek(0, io.SEEK_END)
-            stream.seek(max(0, stream.tell() - _STAMP_LENGTH))
-            return stream.read().decode("ascii", "replace")
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            damaged, stamp = archive.testzip() is not None, archive.comment
+            ours = sorted(archive.namelist()) == [f"{part}.npy" for part in _PARTS]
+            stream.seek(-2 - len(stamp), io.SEEK_END)
+            announced = int.from_bytes(stream.read(2), "little")
     except FileNotFoundError:
         return None
-    except OSError:
+    except OSError as error:
+        raise_if_machine(error, path)
         return ""
+    except Exception:  # zipfile and zlib raise nearly anything on damaged archives
+        return None if _was_an_archive(path) else ""
+    # Names and comment have no checksum of their own, and a comment is read where it is cut off.
+    stamped = re.fullmatch(rb"[0-9a-f]{32}", stamp) is not None
+    damaged = damaged or (stamped and not ours) or (ours and announced == _STAMP_LENGTH and not stamped)
+    return None if damaged else stamp.decode("ascii", "replace")
+
+
+def _was_an_archive(path: Path) -> bool:
+    """Whether a file that cannot be read as an archive can have been one: it begins as one, or was never written."""
+    content = path.read_bytes()
+    return content[:4] == _ARCHIVE_START[: len(content)] or not content.strip(b"\0")

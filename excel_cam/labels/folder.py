@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.errors import DataError, SettingsError
+from excel_cam.errors import DataError, SettingsError, UsageError
 from excel_cam.files.image_folder import scan_images
 from excel_cam.files.lists import read_class_list
+from excel_cam.files.masks import mask_path
 from excel_cam.labels.overlay import OVERLAY_SUFFIX
 from excel_cam.labels.records import are_without_background, read_run, read_runs
 from excel_cam.settings import Settings
@@ -33,6 +35,14 @@ def class_names_of(labels: Path, dataset: str | None, classes: Path | None) -> t
     record = read_run(labels)
     names = record["identity"].get("known", {}).get("classes") if record else None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def required_class_names(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...]:
+    """Class names in label order, as `class_names_of` finds them; raises `UsageError` where there are none."""
+    names = class_names_of(labels, dataset, classes)
+    if names is None:
+        raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
+    return names
 
 
 def run_identity(labels: Path) -> dict[str, object] | None:
@@ -90,3 +100,19 @@ def require_photographs(photographs: Mapping[str, Path], names: Sequence[str], i
             f"{images}: no photograph for {len(missing):,} of {len(names):,} {what}, first '{missing[0]}'; "
             "check --images or narrow with --list"
         )
+
+
+# What a folder may lack -> the ending of its files, and what to do about it.
+_REMEDIES = {
+    "label": (".png", "make it with `excel-cam generate`, or narrow with --list"),
+    "truth": (".png", "check --truth, or name the images that have a truth with --list"),
+    "class maps": (".npz", "run `excel-cam generate` again with --save-cams, or narrow with --list"),
+}
+
+
+def require_files(folder: Path, names: Sequence[str], what: str) -> None:
+    """Raise `DataError` where one of the images named has no file in a folder of `what`: label, truth or class maps."""
+    suffix, remedy = _REMEDIES[what]
+    missing = [path for path in (mask_path(folder, name, suffix) for name in names) if not os.path.isfile(path)]
+    if missing:
+        raise DataError(f"{missing[0]}: no such {what} ({len(missing):,} of {len(names):,} missing); {remedy}")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from excel_cam.files.atomic import hash_json
-from excel_cam.settings import Settings
+from excel_cam.files.atomic import hash_file, hash_json
+from excel_cam.settings import SegmentationSettings, Settings
+
+# Which labels this program makes of the same photograph, tags, settings, sentences and weights. Raise it with every
+# change that gives other label values anywhere beyond rounding (`tests/run/test_labels_version.py` tells), and say so
+# in the changelog: labels of another version are then refused, not continued.
+LABELS_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,25 @@ def known_identity(
     command adds, such as the classes in label order.
     """
     values = settings.group("text") | settings.group("image")
+    version = {} if LABELS_VERSION == 1 else {"labels_version": LABELS_VERSION}  # the first one was not written down
     return {
         "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()},
-        "knowledge": hash_json(knowledge), "model": model, "png_mode": png_mode, **more,
+        "knowledge": hash_json(knowledge), "model": model, "png_mode": png_mode, **version, **more,
+    }  # fmt: skip
+
+
+def segment_identity(
+    segmentation: SegmentationSettings, working_pixels: int, *, adapter: Path, model: str, png_mode: str,
+    classes: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """What decides the labels of a trained segmenter and is known without the model. adapter: the file."""
+    settings = asdict(segmentation) | {"scales": list(segmentation.scales), "working_pixels": working_pixels}
+    if not segmentation.crf:
+        del settings["crf_backend"]
+    version = {} if LABELS_VERSION == 1 else {"labels_version": LABELS_VERSION}
+    return {
+        "command": "segment", "settings": settings, "adapter": hash_file(adapter), "model": model,
+        "png_mode": png_mode, "classes": list(classes), **version,
     }  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ from PIL import Image, PngImagePlugin
 
 from excel_cam.classes import voc_palette
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.png_chunks import NotPngError, PngDamageError, read_png_head
 
 STAMP_KEY = "excel-cam"  # keyword of the PNG text chunk that holds the stamp
 _STAMP_MARK = b"tEXt" + STAMP_KEY.encode() + b"\0"
-_STAMP_LENGTH = 32
 _HEAD_LENGTH = 1200  # bytes within which the stamp lies: before the pixels, after a palette at most
 
 PALETTE = voc_palette()
@@ -39,20 +42,36 @@ def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str)
     write_atomically(path, stream.getvalue())
 
 
-def read_stamp(path: Path) -> str | None:
-    """The stamp of a label file: None when there is no such file, "" when it is not one of ours."""
+@dataclass(frozen=True)
+class FoundLabel:
+    """A label file that is whole. stamp: "" where it is not one of ours. size: (H, W). written: its time, ns."""
+
+    stamp: str
+    size: tuple[int, int]
+    written: int
+
+
+def find_label(path: Path) -> FoundLabel | None:
+    """What a label file is, every checksum in it tested, nothing decoded; None where it has to be made (again).
+
+    That is where there is no such file, and where a PNG is empty, cut off or damaged. A file of another kind is found,
+    without a stamp: it is somebody else's. Raises `MachineError`.
+    """
     try:
         with path.open("rb") as stream:
-            head = stream.read(_HEAD_LENGTH)
-    except FileNotFoundError:
+            try:
+                head = read_png_head(stream)
+            except NotPngError:
+                stream.seek(0)
+                damaged = _STAMP_MARK in stream.read(_HEAD_LENGTH)  # ours, whose first bytes have changed
+                return None if damaged else FoundLabel("", (0, 0), 0)
+            written = os.fstat(stream.fileno()).st_mtime_ns
+    except (FileNotFoundError, PngDamageError):
         return None
-    except OSError:
-        return ""
-    at = head.find(_STAMP_MARK)
-    if at < 0:
-        return ""
-    start = at + len(_STAMP_MARK)
-    return head[start : start + _STAMP_LENGTH].decode("ascii", "replace")
+    except OSError as error:
+        raise_if_machine(error, path)
+        return FoundLabel("", (0, 0), 0)  # a folder, or not ours to read
+    return FoundLabel(head.texts.get(STAMP_KEY.encode(), b"").decode("ascii", "replace"), head.size, written)
 
 
 def class_shares(label: NDArray[np.integer[Any]]) -> dict[int, float]:

@@ -103,7 +103,7 @@ def box_masks(maps: Tensor, threshold: float) -> Tensor:
 
 
 @torch.inference_mode()
-def refine_maps(maps: Tensor, transition: Tensor, threshold: float = 0.79) -> Tensor:
+def spread_maps(maps: Tensor, transition: Tensor, threshold: float = 0.79) -> Tensor:
     """Spread maps along the transitions, each from within its own boxes (step 5.3).
 
     maps: (..., c, h, w) floating, of the classes present. transition: (..., N, N), N = h·w, of the same dtype.

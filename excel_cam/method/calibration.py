@@ -34,6 +34,36 @@ class DenseFeatures:
 
 
 @dataclass(frozen=True)
+class StaticPass:
+    """What the trained half takes from a batch's forward pass without a relation; patches alone, all float32.
+
+    slots: (depth, n, N, width), what the adapter reads, one per block (step 8.1).
+    path: (n, 1 + N, width): class token of the original path, patches of the calibrated one, before `ln_post`.
+    spread: U, (n, N, width): what each patch has to give to the others, summed over the calibrated blocks (step 9.4).
+    attention: (blocks, n, N, N), the last blocks' own maps, first block first (step 11.2); None where not asked for.
+    heads: attention heads of a block.
+    """
+
+    slots: Tensor
+    path: Tensor
+    spread: Tensor
+    attention: Tensor | None
+    heads: int
+
+    def tokens(self, visual: VisionTransformer, relation: Tensor | None = None) -> Tensor:
+        """F, (n, 1 + N, D) float32; with a relation R̃, (n, N, N) float32, the dynamic one (step 9.4).
+
+        The calibrated path is a plain sum over blocks, so adding R̃ to each block's correlation adds heads · R̃ · U to
+        its end: a second forward pass is not needed.
+        """
+        path = self.path
+        if relation is not None:
+            patches = path[:, 1:] + self.heads * (relation @ self.spread)
+            path = torch.cat([path[:, :1], patches], dim=1)
+        return _project_tokens(visual, path)
+
+
+@dataclass(frozen=True)
 class _Projections:
     """Queries, keys and values of one block, each (n, heads, 1 + N, d)."""
 
@@ -79,67 +109,151 @@ def encode_images(
     pixels: (n, 3, S, S) float32, normalised, S a multiple of the tower's patch side.
     attention: what the calibrated path attends with in the last `blocks` blocks: `svc` (q-q, k-k and v-v averaged),
         `vv`, `v` (each token keeps its own value, as MaskCLIP does in the last block); `qk` has no calibrated path.
-    relation: (n, N, N) float32 added to the patches' intra-correlation in each calibrated block, or None. It is where
-        a learnt calibration enters (step 7).
+    relation: (n, N, N) float32 added once per head to the patches' intra-correlation in each calibrated block, or None
+        (step 9.3).
 
     The matrix products run in the dtype of the tower's weights; sums, softmaxes and layer norms in float32.
     Raises `ModelError` when the tower has fewer than `blocks` blocks.
     """
-    layers = list(visual.transformer.resblocks)
+    maps: list[Tensor] = []
+    original = calibrated = _embed(visual, pixels)
+    layers = _check_depth(visual, attention, blocks)
     calibrated_from = len(layers) if attention == "qk" else len(layers) - blocks
-    if calibrated_from < 0:
-        raise ModelError(
-            f"{blocks} blocks are to be calibrated, but the model has {len(layers)}: lower --calibrated-blocks"
-        )
-    attention_from = max(0, len(layers) - ATTENTION_BLOCKS)
+    for index, block in enumerate(layers):
+        if index == calibrated_from:
+            calibrated = original
+        step = _attend(block, original, index >= calibrated_from, _keeps_map(index, layers))
+        if index >= calibrated_from:
+            correlation = _intra_correlation(step.projections, attention)
+            calibrated = calibrated + _attend_alike(block, step.projections.value, correlation, relation)
+        if step.attention is not None:
+            maps.append(step.attention)
+        original = original + step.attended
+        if index == len(layers) - 1 and calibrated_from < len(layers):
+            original = original[:, :1]  # the original path's patches end here: only its class token is used below
+        original = original + _perceive(block, original)
 
-    original = _embed(visual, pixels)
-    calibrated = original
+    tokens = original if calibrated_from == len(layers) else torch.cat([original, calibrated[:, 1:]], dim=1)
+    return DenseFeatures(tokens=_project_tokens(visual, tokens), attention=torch.stack(maps).mean(dim=0))
+
+
+@torch.no_grad()
+def encode_static(
+    visual: VisionTransformer,
+    pixels: Tensor,
+    blocks: int = 5,
+    slots: str = "paper",
+    keep_attention: bool = True,
+    via_side: int | None = None,
+) -> StaticPass:
+    """The forward pass of `encode_images` with attention `svc`, and what the trained half takes from it (step 8.1).
+
+    slots: `paper`, what the release's views come to hold, or `outputs`, every block's own output.
+    via_side: patches a side that the position grid is resized to before it is resized to the pixels' own (step 13.2).
+    The results may enter a graph: they are plain tensors without gradients. Raises `ModelError` as `encode_images`.
+    """
+    layers = _check_depth(visual, "svc", blocks)
+    calibrated_from = len(layers) - blocks
+    original = calibrated = _embed(visual, pixels, via_side)
+    spread = torch.zeros_like(original[:, 1:])
+    outputs: list[Tensor] = []
     maps: list[Tensor] = []
     for index, block in enumerate(layers):
         is_calibrated = index >= calibrated_from
         if index == calibrated_from:
             calibrated = original
-        projections = _project(block, original)
+        step = _attend(block, original, is_calibrated, keep_attention and _keeps_map(index, layers))
         if is_calibrated:
-            correlation = _intra_correlation(projections, attention)
-            calibrated = calibrated + _attend_alike(block, projections.value, correlation, relation)
-        if index >= attention_from:
-            probabilities = _softmax_products(projections.query, projections.key, projections.scale)
-            # Heads are summed in calibrated blocks but averaged in the others, as the release has it: the calibrated
-            # blocks weigh `heads` times as much in A.
-            maps.append(probabilities.sum(dim=1) if is_calibrated else probabilities.mean(dim=1))
-            attended = probabilities.to(projections.value.dtype) @ projections.value
-        else:
-            attended = F.scaled_dot_product_attention(projections.query, projections.key, projections.value)
-        original = original + _project_out(block, attended)
-        if index == len(layers) - 1 and calibrated_from < len(layers):
-            original = original[:, :1]  # the original path's patches end here: only its class token is used below
-        original = original + block.ls_2(block.mlp(_layer_norm(block.ln_2, original, _dtype(block)))).float()
+            value = step.projections.value
+            calibrated = calibrated + _attend_alike(block, value, _intra_correlation(step.projections, "svc"), None)
+            spread = spread + _spread(block, value[:, :, 1:])
+        if step.attention is not None:
+            maps.append(step.attention[:, 1:, 1:])
+        original = original + step.attended
+        if slots == "paper" and is_calibrated and index > calibrated_from:
+            # The release collects views, to which the next block's attention is then added in place.
+            outputs[-1] = original[:, 1:]
+        original = original + _perceive(block, original)
+        outputs.append(original[:, 1:])
+    if slots == "paper" and calibrated_from > 0:
+        # Its view of the last block that is not calibrated becomes the calibrated path, which starts as that view.
+        outputs[calibrated_from - 1] = calibrated[:, 1:]
+    return StaticPass(
+        slots=torch.stack(outputs),
+        path=torch.cat([original[:, :1], calibrated[:, 1:]], dim=1),
+        spread=spread,
+        attention=torch.stack(maps) if keep_attention else None,
+        heads=layers[0].attn.num_heads,
+    )
 
-    tokens = original if calibrated_from == len(layers) else torch.cat([original, calibrated[:, 1:]], dim=1)
-    projected = _layer_norm(visual.ln_post, tokens, torch.float32) @ visual.proj.float()
-    return DenseFeatures(tokens=projected, attention=torch.stack(maps).mean(dim=0))
+
+@dataclass(frozen=True)
+class _Attended:
+    """One block's attention on the original path.
+
+    attended: (n, 1 + N, width) float32, to be added to the tokens. attention: the block's map as step 3 keeps it,
+    (n, 1 + N, 1 + N) float32, or None.
+    """
+
+    projections: _Projections
+    attended: Tensor
+    attention: Tensor | None
 
 
-def _embed(visual: VisionTransformer, pixels: Tensor) -> Tensor:
+def _attend(block: ResidualAttentionBlock, tokens: Tensor, is_calibrated: bool, keeps_map: bool) -> _Attended:
+    projections = _project(block, tokens)
+    query, key, value = projections.query, projections.key, projections.value
+    if not keeps_map:
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return _Attended(projections, _project_out(block, attended), None)
+    probabilities = _softmax_products(query, key, projections.scale)
+    # Heads are summed in calibrated blocks but averaged in the others, as the release has it: the calibrated
+    # blocks weigh `heads` times as much in A.
+    kept = probabilities.sum(dim=1) if is_calibrated else probabilities.mean(dim=1)
+    return _Attended(projections, _project_out(block, probabilities.to(value.dtype) @ value), kept)
+
+
+def _perceive(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
+    """What a block's MLP adds to tokens, (n, t, width) float32."""
+    return block.ls_2(block.mlp(_layer_norm(block.ln_2, tokens, _dtype(block)))).float()
+
+
+def _keeps_map(index: int, layers: list[ResidualAttentionBlock]) -> bool:
+    return index >= len(layers) - ATTENTION_BLOCKS
+
+
+def _check_depth(visual: VisionTransformer, attention: str, blocks: int) -> list[ResidualAttentionBlock]:
+    """The tower's blocks; raises `ModelError` where they are fewer than are to be calibrated."""
+    layers = list(visual.transformer.resblocks)
+    if attention != "qk" and blocks > len(layers):
+        raise ModelError(
+            f"{blocks} blocks are to be calibrated, but the model has {len(layers)}: lower --calibrated-blocks"
+        )
+    return layers
+
+
+def _project_tokens(visual: VisionTransformer, tokens: Tensor) -> Tensor:
+    """`ln_post` and the projection: (n, t, width) to (n, t, D), float32."""
+    return _layer_norm(visual.ln_post, tokens, torch.float32) @ visual.proj.float()
+
+
+def _embed(visual: VisionTransformer, pixels: Tensor, via_side: int | None = None) -> Tensor:
     """(n, 3, S, S) pixels to (n, 1 + N, width) float32 tokens that enter the first block (step 2.2)."""
     patches = F.conv2d(pixels.to(visual.conv1.weight.dtype), visual.conv1.weight, stride=visual.conv1.stride).float()
     side = patches.shape[-1]
     tokens = patches.flatten(2).transpose(1, 2)
     class_token = visual.class_embedding.float().expand(len(tokens), 1, -1)
-    tokens = torch.cat([class_token, tokens], dim=1) + _resized_positions(visual, side)
+    tokens = torch.cat([class_token, tokens], dim=1) + _resized_positions(visual, side, via_side)
     return _layer_norm(visual.ln_pre, tokens, torch.float32)
 
 
-def _resized_positions(visual: VisionTransformer, side: int) -> Tensor:
+def _resized_positions(visual: VisionTransformer, side: int, via_side: int | None) -> Tensor:
     """(1 + side * side, width) position embedding; the class token's row is never resized."""
     positions = visual.positional_embedding.float()
-    rows, columns = visual.grid_size
-    if (rows, columns) == (side, side):
-        return positions
-    grid = positions[1:].T.reshape(1, -1, rows, columns)
-    grid = F.interpolate(grid, size=(side, side), mode="bilinear", align_corners=False)
+    grid = positions[1:].T.reshape(1, -1, *visual.grid_size)
+    for wanted in (side,) if via_side is None else (via_side, side):
+        if grid.shape[2:] != (wanted, wanted):
+            grid = F.interpolate(grid, size=(wanted, wanted), mode="bilinear", align_corners=False)
     return torch.cat([positions[:1], grid.flatten(2)[0].T])
 
 
@@ -175,9 +289,15 @@ def _attend_alike(
     """What one block adds to the calibrated path: (n, 1 + N, width) float32, no MLP and no layer norm."""
     if correlation is not None:
         if relation is not None:
-            correlation = correlation + F.pad(relation, (1, 0, 1, 0))
+            # The correlation is a sum over heads, so what is added to every head counts as often as there are heads.
+            correlation = correlation + value.shape[1] * F.pad(relation, (1, 0, 1, 0))
         value = correlation.to(value.dtype)[:, None] @ value
     return _project_out(block, value)
+
+
+def _spread(block: ResidualAttentionBlock, value: Tensor) -> Tensor:
+    """Values, (n, heads, N, d), through the output projection without its bias: (n, N, width) float32 (step 9.4)."""
+    return block.ls_1(F.linear(value.transpose(1, 2).flatten(2), block.attn.out_proj.weight)).float()
 
 
 def _project_out(block: ResidualAttentionBlock, attended: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ def class_activation_maps(tokens: Tensor, text: Tensor, feature_norm: str = "cha
     scores = weights.unsqueeze(1) * similarities - features @ shared
     low = scores.amin(dim=1, keepdim=True)
     spread = scores.amax(dim=1, keepdim=True) - low
-    # A row that scores every token alike shows nothing anywhere: 0, where 0 / 0 would be NaN.
-    return torch.where(spread > 0, (scores - low) / spread, 0.0)[:, 1:]
+    # A row that scores every token alike shows nothing anywhere: 0, where 0 / 0 would be NaN. What is NaN stays NaN.
+    return torch.where(spread == 0, 0.0, (scores - low) / spread)[:, 1:]
 
 
 def _normalise(tokens: Tensor, feature_norm: str) -> Tensor:

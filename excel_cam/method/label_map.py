@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from excel_cam.classes import IGNORE
+from excel_cam.settings import MAP_EPSILON
 
-MAP_EPSILON = 1e-7
 STRIP_VALUES = 2**24  # scores enlarged at a time: 64 MiB
 
 

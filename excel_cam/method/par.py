@@ -19,6 +19,7 @@ SHARPNESS = 0.3  # deviations at which a neighbour's weight has fallen to 1/e, f
 POSITION_WEIGHT = 0.01
 GROWTH = (1 + POSITION_WEIGHT) ** ITERATIONS  # 1.22: what maps of 1 everywhere become, as the weights sum to 1.01
 EPSILON = 1e-8
+GROUPED_VALUES = 2**24  # values of the planes that are refined at a time: 64 MiB, three times in memory
 STRIP_ROWS = 32  # rows whose affinities are computed at a time
 
 
@@ -38,12 +39,18 @@ def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITE
 
 def _refine_one(image: Tensor, maps: Tensor, iterations: int) -> Tensor:
     affinities = _affinities(image)
-    for _ in range(iterations):
-        padded = _pad(maps)
-        maps = torch.zeros_like(maps)
-        for affinity, offset in zip(affinities, OFFSETS, strict=True):
-            maps.addcmul_(_shifted(padded, offset), affinity)
-    return maps
+    refined = torch.empty_like(maps)
+    most = max(1, GROUPED_VALUES // maps[0].numel())
+    # No plane knows of another, so that groups of them give the same values in less memory.
+    for part, out in zip(maps.split(most), refined.split(most), strict=True):
+        planes = part
+        for _ in range(iterations):
+            padded = _pad(planes)
+            planes = torch.zeros_like(part)
+            for affinity, offset in zip(affinities, OFFSETS, strict=True):
+                planes.addcmul_(_shifted(padded, offset), affinity)
+        out.copy_(planes)
+    return refined
 
 
 def guide_image(image: Tensor, network_input: Tensor, source: str) -> Tensor:
@@ -72,10 +79,10 @@ def _has_kernel(device: torch.device) -> bool:
 
 
 def _refine_with_kernel(images: Tensor, maps: Tensor, iterations: int) -> Tensor:
-    from excel_cam.method.par_kernel import Neighbourhood, refine_fused
+    from excel_cam.method.par_kernel import Neighbourhood, par_fused
 
     neighbourhood = Neighbourhood(*_neighbourhood(images.device), SHARPNESS, EPSILON)
-    return refine_fused(images, maps, neighbourhood, iterations)
+    return par_fused(images, maps, neighbourhood, iterations)
 
 
 @functools.cache

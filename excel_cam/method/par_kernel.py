@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 256  # pixels per program
+PLANES = 64  # averaged at a time: their sums stay in registers, and their copies in memory
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Neighbourhood:
 
 
 @torch.inference_mode()
-def refine_fused(images: Tensor, maps: Tensor, neighbourhood: Neighbourhood, iterations: int) -> Tensor:
+def par_fused(images: Tensor, maps: Tensor, neighbourhood: Neighbourhood, iterations: int) -> Tensor:
     """`refine.pixel_adaptive_refinement` of images of one size: (m, 3, H, W) and (m, c, H, W) float32, same result."""
-    count, planes, height, width = maps.shape
+    count, _planes, height, width = maps.shape
     neighbours = len(neighbourhood.offsets)
     images, maps = images.contiguous(), maps.contiguous()
     affinities = images.new_empty((count, neighbours, height, width))
@@ -44,14 +45,18 @@ def refine_fused(images: Tensor, maps: Tensor, neighbourhood: Neighbourhood, ite
             1 / neighbourhood.sharpness, neighbourhood.epsilon, neighbours, BLOCK,
             enable_fp_fusion=True,
         )  # fmt: skip
-        for _ in range(iterations):
-            refined = torch.empty_like(maps)
-            _average_kernel[grid](
-                affinities, maps, neighbourhood.offsets, refined, height, width, planes, neighbours,
-                triton.next_power_of_2(planes), BLOCK, enable_fp_fusion=True,
-            )  # fmt: skip
-            maps = refined
-    return maps
+        results = torch.empty_like(maps)
+        for part, out in zip(maps.split(PLANES, dim=1), results.split(PLANES, dim=1), strict=True):
+            averaged = part.contiguous()
+            for _ in range(iterations):
+                refined = torch.empty_like(averaged)
+                _average_kernel[grid](
+                    affinities, averaged, neighbourhood.offsets, refined, height, width, averaged.shape[1], neighbours,
+                    triton.next_power_of_2(averaged.shape[1]), BLOCK, enable_fp_fusion=True,
+                )  # fmt: skip
+                averaged = refined
+            out.copy_(averaged)
+    return results
 
 
 @triton.jit

@@ -68,9 +68,18 @@ class ClipModel:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts of at most `context_length` tokens: (len(texts), D) float32 on the CPU, not normalised."""
+        """Embed texts of at most `context_length` tokens: (len(texts), D) float32 on the CPU, not normalised.
+
+        Raises `ModelError` where the weights make something of them that is not finite.
+        """
         tokens = self.tokenizer(list(texts), context_length=self.context_length)
-        return torch.cat([self._encode_tokens(part) for part in tokens.split(TEXT_BATCH)])
+        rows = torch.cat([self._encode_tokens(part) for part in tokens.split(TEXT_BATCH)])
+        if not rows.norm(dim=-1).isfinite().all():  # the norms too: a row divided by infinity would be 0
+            raise ModelError(
+                f"{self.weights}: the text tower's rows are not finite even in fp32: its weights are damaged or too "
+                "large to compute with; take others with --model or --weights"
+            )
+        return rows
 
     def _encode_tokens(self, tokens: Tensor) -> Tensor:
         towers = self.towers

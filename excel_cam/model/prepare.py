@@ -14,17 +14,24 @@ if TYPE_CHECKING:
     from excel_cam.model.text_bank import TextBank
 
 
-def prepare_text(
-    choice: ModelChoice, knowledge: KnowledgeBase, settings: Settings, report: Report
-) -> tuple[ClipModel, TextBank]:
-    """Load the model and the knowledge base's text rows, from the cache where they are there; says what it did."""
+def prepare_model(choice: ModelChoice, report: Report) -> ClipModel:
+    """Load the model, and say which it is."""
     from excel_cam.model.clip import load_model
-    from excel_cam.model.text_bank import build_text_bank
 
     model = load_model(choice)
     report(
         f"model: {model.name}, weights {model.weights} ({model.fingerprint[:12]}), {model.device}, {model.precision}"
     )
+    return model
+
+
+def prepare_text(
+    choice: ModelChoice, knowledge: KnowledgeBase, settings: Settings, report: Report
+) -> tuple[ClipModel, TextBank]:
+    """Load the model and the knowledge base's text rows, from the cache where they are there; says what it did."""
+    from excel_cam.model.text_bank import build_text_bank
+
+    model = prepare_model(choice, report)
     started = time.monotonic()
     bank = build_text_bank(knowledge, model, settings)
     rows = f"{len(bank.names)} text rows ({bank.foreground} classes), {bank.bank.shape[1]} attributes"

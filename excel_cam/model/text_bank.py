@@ -103,7 +103,8 @@ def _read_cached(path: Path, names: Sequence[str]) -> dict[str, Array] | None:
         with np.load(content, allow_pickle=False) as stored:
             if tuple(stored["names"].tolist()) != tuple(names):
                 return None
-            return {key: stored[key] for key in ("plain", "bank", "text")}
+            arrays = {key: stored[key] for key in ("plain", "bank", "text")}
+            return arrays if all(np.isfinite(values).all() for values in arrays.values()) else None
     except Exception:  # absent or damaged, in any of the ways an archive can be: computed again and replaced
         return None
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
-from excel_cam.evaluation.scores import Evaluation, confusion_matrix
-from excel_cam.labels.class_maps import SoftMaps
+from excel_cam.evaluation.scores import Evaluation, PixelCounts
+from excel_cam.files.masks import ClassSearch
+from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
+from excel_cam.settings import MAP_EPSILON
 
 CLOSE = 0.1  # two scores less than this apart are close; scores are within 0..1
 GRID_SIDE = 320  # pixels; labels are looked at in about this size, so that large photographs seem no surer than small
-MAP_EPSILON = 1e-7  # as the pipeline stretches maps
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,10 @@ class Measurements:
 
 def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None) -> Measurements:
     """Measure every image of the source; nothing but a few numbers is kept of each. Raises `DataError`."""
-    count = len(source.class_names)
     all_names = ("background", *source.class_names)
-    confusion = np.zeros((count + 1, count + 1), np.int64)
+    counts = PixelCounts(all_names, "background")
     pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    judged = ignored = 0
+    search = ClassSearch()
     measures = []
     for name in source.names:
         masks = read_masks(source, name)
@@ -58,25 +58,23 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
         images += in_label > 0
         iou = math.nan
         if masks.truth is not None:
-            own = evaluate_one(masks, all_names)
-            confusion += own.confusion
-            judged, ignored = judged + own.pixels, ignored + own.ignored_pixels
-            iou = own.mean_iou
+            search.add(masks.truth)
+            counts.add(masks.label, masks.truth)
+            iou = evaluate_one(masks, all_names).mean_iou
         measures.append(Measure(name, doubt_of(masks, source.background_power), iou))
         on_image()
-    evaluation = None
-    if source.truth_names:
-        evaluation = Evaluation(confusion, all_names, len(source.truth_names), judged, ignored, "background")
+    if source.truth is not None:
+        search.require(source.truth)
+    evaluation = counts.evaluation() if source.truth_names else None
     return Measurements(tuple(measures), pixels, images, evaluation, source.cams is not None)
 
 
 def evaluate_one(masks: Masks, all_names: tuple[str, ...]) -> Evaluation:
     """The evaluation of one image that has a truth. all_names: background first."""
     assert masks.truth is not None
-    confusion = confusion_matrix(masks.label, masks.truth, len(all_names) - 1, "background")
-    judged = masks.truth != IGNORE
-    ignored = int(np.count_nonzero(judged & (masks.label == IGNORE)))
-    return Evaluation(confusion, all_names, 1, int(np.count_nonzero(judged)), ignored, "background")
+    counts = PixelCounts(all_names, "background")
+    counts.add(masks.label, masks.truth)
+    return counts.evaluation()
 
 
 def doubt_of(masks: Masks, background_power: float) -> float:
@@ -86,22 +84,22 @@ def doubt_of(masks: Masks, background_power: float) -> float:
     return doubt_of_label(masks.label)
 
 
-def doubt_of_maps(soft: SoftMaps, background_power: float) -> float:
+def doubt_of_maps(class_maps: ClassMaps, background_power: float) -> float:
     """The share, 0..1, of cells of the maps' own grid whose two best scores are less than `CLOSE` apart.
 
     Scores are those of step 6: each map stretched to 0..1, background (1 - greatest map) ^ power beside them.
     """
-    if not soft.keys:
+    if not class_maps.keys:
         return 0.0
-    maps = stretched(soft)
+    maps = stretched(class_maps)
     background = (1 - maps.max(axis=0, keepdims=True)) ** background_power
     best = np.sort(np.concatenate([background, maps]), axis=0)[-2:]
     return float(np.mean(best[1] - best[0] < CLOSE))
 
 
-def stretched(soft: SoftMaps) -> NDArray[np.float64]:
+def stretched(class_maps: ClassMaps) -> NDArray[np.float64]:
     """(c, h, w) float64: each map stretched from its least value to its greatest, 0..1."""
-    maps = soft.maps - soft.maps.min(axis=(1, 2), keepdims=True)
+    maps = class_maps.maps - class_maps.maps.min(axis=(1, 2), keepdims=True)
     return np.asarray(maps / (MAP_EPSILON + maps.max(axis=(1, 2), keepdims=True)))
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.errors import DataError, UsageError
+from excel_cam.errors import DataError
 from excel_cam.files.masks import mask_names, mask_path, read_mask
-from excel_cam.labels.class_maps import SoftMaps, read_maps
-from excel_cam.labels.folder import class_names_of, photographs_of, require_photographs, run_identity
+from excel_cam.labels.class_maps import ClassMaps, read_maps
+from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.settings import Settings
 from excel_cam.wording import size_text
 
@@ -46,17 +46,7 @@ class Masks:
 
     label: NDArray[np.uint8]
     truth: NDArray[np.uint8] | None
-    maps: SoftMaps | None
-
-
-def named_classes(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...]:
-    """Class names in label order, as `class_names_of` finds them; raises `UsageError` where there are none or two."""
-    if dataset is not None and classes is not None:
-        raise UsageError("give the class names with either --dataset or --classes")
-    names = class_names_of(labels, dataset, classes)
-    if names is None:
-        raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
-    return names
+    maps: ClassMaps | None
 
 
 def open_view(
@@ -71,10 +61,9 @@ def open_view(
     chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
     if not chosen:
         raise DataError(f"{labels}: no label PNGs in this folder; make them with `excel-cam generate`")
-    _require_files([mask_path(labels, name) for name in chosen], "label", "make it with `excel-cam generate`")
+    require_files(labels, chosen, "label")
     if cams is not None:
-        paths = [cams / f"{name}.npz" for name in chosen]
-        _require_files(paths, "class maps", "run `excel-cam generate` again with --save-cams")
+        require_files(cams, chosen, "class maps")
     photographs = photographs_of(images, labels, chosen)
     require_photographs(photographs, chosen, images, "labels")
     with_truth: frozenset[str] = frozenset()
@@ -86,13 +75,6 @@ def open_view(
         labels, tuple(class_names), tuple(chosen), {name: photographs[name] for name in chosen}, cams, truth,
         with_truth, _background_power(labels),
     )  # fmt: skip
-
-
-def _require_files(paths: Sequence[Path], what: str, remedy: str) -> None:
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        count = f"{len(missing):,} of {len(paths):,} missing"
-        raise DataError(f"{missing[0]}: no such {what} ({count}); {remedy}, or narrow with --list")
 
 
 def _background_power(labels: Path) -> float:
@@ -124,20 +106,13 @@ def read_masks(source: ViewSource, name: str) -> Masks:
     return Masks(label, truth, None if source.cams is None else _read_maps(source, name, label))
 
 
-def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> SoftMaps:
+def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> ClassMaps:
     assert source.cams is not None
     path = source.cams / f"{name}.npz"
-    soft = read_maps(path)
-    if soft.size != label.shape:
+    class_maps = read_maps(path, len(source.class_names))
+    if class_maps.size != label.shape:
         raise DataError(
-            f"{path}: class maps of an image of {size_text(soft.size)} (H x W), but its label is "
+            f"{path}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label is "
             f"{size_text(label.shape)}; make both in one run"
         )
-    if any(not 0 <= key < len(source.class_names) for key in soft.keys):
-        raise DataError(
-            f"{path}: maps of class {max(soft.keys) + 1}, but there are {len(source.class_names)} classes; check "
-            "--dataset or --classes"
-        )
-    if soft.keys and (0 in soft.maps.shape or not np.isfinite(soft.maps).all()):
-        raise DataError(f"{path}: class maps without a value, or with one that is no number; make them again")
-    return soft
+    return class_maps

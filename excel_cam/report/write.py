@@ -14,9 +14,9 @@ from excel_cam.report.strip import write_strip
 from excel_cam.wording import readable_size
 
 
-@dataclass(frozen=True)
-class View:
-    """What is to be shown, and where to. names None: every label. order: a key of `view_page.ORDERS`."""
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest:
+    """What is to be shown, and where to. names None: every label. order: a key of `page.ORDERS`."""
 
     labels: Path
     images: Path
@@ -32,42 +32,42 @@ class View:
     overwrite: bool = False
 
 
-def run_view(view: View, on_image: Callable[[], None] = lambda: None) -> Iterator[str]:
+def write_report(request: ReportRequest, on_image: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Write the page and the strip that are asked for; yields a line on each once it is written.
 
     `on_image` is called for each image measured and each drawn. Raises `UsageError` where the command cannot be
     right, `DataError` and `ImageError` for files that are missing, damaged or do not fit, `OutputError` where a file
     is in the way or cannot be written.
     """
-    _check(view)
-    source = open_view(view.labels, view.images, view.class_names, view.cams, view.truth, view.names)
-    if view.out is not None:
-        yield _write_page(view.out, view, source, on_image)
-    if view.strip is not None:
-        names = source.names[: view.rows]
-        write_strip(view.strip, source, names, on_image)
-        yield f"{view.strip}: {len(names):,} rows"
+    _check(request)
+    source = open_view(request.labels, request.images, request.class_names, request.cams, request.truth, request.names)
+    if request.out is not None:
+        yield _write_page(request.out, request, source, on_image)
+    if request.strip is not None:
+        names = source.names[: request.rows]
+        write_strip(request.strip, source, names, on_image)
+        yield f"{request.strip}: {len(names):,} rows"
 
 
-def _check(view: View) -> None:
-    if view.out is None and view.strip is None:
+def _check(request: ReportRequest) -> None:
+    if request.out is None and request.strip is None:
         raise UsageError("nothing to write: give --out report.html, --strip figure.png, or both")
-    if view.order == "iou" and view.truth is None:
+    if request.order == "iou" and request.truth is None:
         raise UsageError("--sort iou needs the truth: give its folder with --truth")
-    for path, suffix in ((view.out, ".html"), (view.strip, ".png")):
+    for path, suffix in ((request.out, ".html"), (request.strip, ".png")):
         if path is None:
             continue
         if path.suffix.lower() != suffix:
             raise UsageError(f"{path}: expected a file name that ends in {suffix}")
-        if suffix == ".png" and path.resolve().is_relative_to(view.labels.resolve()):
-            raise UsageError(f"{path} lies in {view.labels}: it would pass for a label; write it elsewhere")
-        if path.exists() and not view.overwrite:
+        if suffix == ".png" and path.resolve().is_relative_to(request.labels.resolve()):
+            raise UsageError(f"{path} lies in {request.labels}: it would pass for a label; write it elsewhere")
+        if path.exists() and not request.overwrite:
             raise OutputError(f"{path}: there already; add --overwrite to replace it, or choose another name")
 
 
-def _write_page(out: Path, view: View, source: ViewSource, on_image: Callable[[], None]) -> str:
+def _write_page(out: Path, request: ReportRequest, source: ViewSource, on_image: Callable[[], None]) -> str:
     measurements = measure_all(source, on_image)
-    shown = choose_shown(measurements, view.order, view.limit)
-    write_page(out, Page(source, measurements, shown, view.order), on_image)
-    more = "" if len(shown) == len(source.names) else f" of {len(source.names):,}, the first by {view.order}"
+    shown = choose_shown(measurements, request.order, request.limit)
+    write_page(out, Page(source, measurements, shown, request.order), on_image)
+    more = "" if len(shown) == len(source.names) else f" of {len(source.names):,}, the first by {request.order}"
     return f"{out}: {len(shown):,} images{more}; {readable_size(out.stat().st_size)}"

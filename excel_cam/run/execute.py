@@ -31,21 +31,28 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Stages(Generic[Result]):
-    """What is done with a photograph: read in threads, labelled in batches, written with its stamp in threads."""
+    """What is done with a photograph: read in threads, labelled in batches, written with its stamp in threads.
+
+    write returns whether the label holds a class.
+    """
 
     read: Callable[[Path], Photograph]
     label: Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
-    write: Callable[[Sample, Photograph, Result, str], None]
+    write: Callable[[Sample, Photograph, Result, str], bool]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: labelled now, kept from an earlier run, or failed with a reason."""
+    """What became of one image: labelled now, kept from an earlier run, or failed with a reason.
+
+    shows_class: whether a label made now holds a class.
+    """
 
     sample: Sample
     path: Path
     kept: bool = False
     reason: str | None = None
+    shows_class: bool = False
 
 
 @dataclass
@@ -55,6 +62,8 @@ class Tally:
     labelled: int = 0
     kept: int = 0
     failed: int = 0
+    tagged: int = 0  # of the labelled, those whose image has tags
+    classless: int = 0  # of the tagged, those without a class
 
     def add(self, outcome: Outcome) -> None:
         """One more."""
@@ -64,6 +73,8 @@ class Tally:
             self.failed += 1
         else:
             self.labelled += 1
+            self.tagged += bool(outcome.sample.tags)
+            self.classless += bool(outcome.sample.tags) and not outcome.shows_class
 
     def counts(self) -> dict[str, int]:
         """As the run record has them."""
@@ -84,7 +95,7 @@ def execute(
     decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     writer = ThreadPoolExecutor(max(1, workers // WORKERS_PER_WRITER), thread_name_prefix="write")
     try:
-        written: deque[tuple[Sample, Future[None] | str | None]] = deque()
+        written: deque[tuple[Sample, Future[bool] | str | None]] = deque()
         for batch in _decoded_batches(plan, decoders, stages.read, batch_size, lookahead=batch_size + workers):
             good = [(sample, image) for sample, image in batch if isinstance(image, Photograph)]
             results = iter(stages.label([image for _, image in good], [sample.tags for sample, _ in good]))
@@ -104,12 +115,11 @@ def execute(
         writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _settle(entry: tuple[Sample, Future[None] | str | None], out: Path, failures: FailureLog) -> Outcome:
+def _settle(entry: tuple[Sample, Future[bool] | str | None], out: Path, failures: FailureLog) -> Outcome:
     """Wait for one image to be written or failed."""
     sample, state = entry
     if isinstance(state, Future):
-        state.result()
-        return Outcome(sample, label_path(out, sample))
+        return Outcome(sample, label_path(out, sample), shows_class=state.result())
     if state is None:
         return Outcome(sample, label_path(out, sample), kept=True)
     failures.add(sample.name, state)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from excel_cam.classes import IGNORE
-from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.errors import MachineError, ModelError
+from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.calibration import DenseFeatures, encode_images, grid_side
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.crf import dense_crf
@@ -101,6 +103,8 @@ class Labeller:
         """As `label`, with the class maps behind each label. `sizes` are the labels' own, (H, W).
 
         A label larger than its photograph, which was then reduced, comes from enlarged scores.
+        Raises `MachineError` where the memory does not hold one photograph; once a label or its maps are asked for,
+        `ModelError` where the model's values are not finite.
         """
         results = [self._untagged(size) for size in sizes]
         tagged = [index for index, present in enumerate(tags) if len(present)]
@@ -108,15 +112,24 @@ class Labeller:
             group = tagged[: min(self._forward_size(len(tagged)), self.batch_limit or len(tagged))]
             try:
                 labelled = self._label_batch([_Job(photographs[i], tags[i], sizes[i]) for i in group])
-            except torch.OutOfMemoryError:
-                if len(group) == 1:
+            except (RuntimeError, MemoryError) as error:
+                if not _tells_of_memory(error):
                     raise
+                if len(group) == 1:
+                    raise self._too_large(photographs[group[0]], tags[group[0]]) from None
                 self.batch_limit = len(group) // 2  # and so it stays: what did not fit will not fit next time
                 continue
             for index, result in zip(group, labelled, strict=True):
                 results[index] = result
             tagged = tagged[len(group) :]
         return results
+
+    def _too_large(self, photograph: Pixels, tags: Sequence[int]) -> MachineError:
+        height, width = photograph.shape[:2]
+        return MachineError(
+            f"the memory does not hold a photograph of {height} x {width} with {len(tags)} classes; free some, lower "
+            f"--working-pixels (now {self.settings.working_pixels:,}), or leave this photograph out"
+        )
 
     def _untagged(self, size: tuple[int, int]) -> LabelledPhotograph:
         value = 0 if self.has_background else IGNORE
@@ -143,9 +156,14 @@ class Labeller:
         """From the maps of step 4, (n, T, h, w), and A to labels: images together as far as their sizes agree."""
         tags = to_device(_evened([job.tags for job in jobs]), torch.int64, maps.device)
         refined = maps[torch.arange(len(jobs), device=maps.device)[:, None], tags]
+        sound = [_all_finite(refined)]
         if self.settings.affinity:
-            transitions = transition_matrix(attention.to(GRID_DTYPE))
-            refined = refine_maps(refined, transitions, self.settings.box_threshold)
+            sound.append(_all_finite(attention))
+            if maps.device.type == "cpu":  # at once: boxes of what is no number would be drawn from anything
+                self._require_finite(sound)
+            refined = self._spread(refined, attention)
+            sound.append(_all_finite(refined))
+        verdict = HostCopy(torch.stack(sound))
         results: dict[int, LabelledPhotograph] = {}
         for bucket in _alike(jobs):
             source = self.settings.par_image
@@ -155,8 +173,42 @@ class Labeller:
             parts = refined[chosen, :most], tags[chosen, :most]
             labels = HostCopy(self._to_labels(*parts, guides, [jobs[i] for i in bucket]))
             for place, i in enumerate(bucket):
-                results[i] = _labelled(labels, place, refined[i, : len(jobs[i].tags)])
+                results[i] = self._labelled(labels, place, refined[i, : len(jobs[i].tags)], verdict)
         return [results[i] for i in range(len(jobs))]
+
+    def _labelled(self, labels: HostCopy, place: int, maps: Tensor, verdict: HostCopy) -> LabelledPhotograph:
+        """One photograph's part of a batch; whoever fetches it gets `ModelError` where the batch is not sound.
+
+        Asked only then, so that a device need not be waited for. verdict: (k,) bool, whether all was finite.
+        """
+
+        def fetch_label() -> Label:
+            self._require_finite(verdict.numpy())
+            return labels.numpy()[place]
+
+        def fetch_maps() -> NDArray[np.float64]:
+            self._require_finite(verdict.numpy())
+            return HostCopy(maps).numpy()
+
+        return LabelledPhotograph(fetch_label, fetch_maps)
+
+    def _require_finite(self, verdict: Iterable[Any]) -> None:
+        if all(verdict):
+            return
+        precision = self.model.precision
+        if precision == "fp32":
+            raise ModelError(
+                "the model's maps are not finite even in fp32 (--precision fp32, the widest there is): its weights are "
+                "damaged or too large to compute with; take others with --model or --weights"
+            )
+        raise ModelError(
+            f"the model's maps are not finite in {precision}: its values pass what {precision} can hold; use "
+            "--precision fp32"
+        )
+
+    def _spread(self, maps: Tensor, attention: Tensor) -> Tensor:
+        """Step 5: maps (n, c, h, w) and attention A, (n, 1 + N, 1 + N), to (n, c, h, w)."""
+        return spread_maps(maps, transition_matrix(attention.to(GRID_DTYPE)), self.settings.box_threshold)
 
     def _class_maps(self, normalised: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of step 4, (n, T, h, w), averaged over the views, and the base view's attention A."""
@@ -249,5 +301,11 @@ def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
         yield from (places[start : start + most] for start in range(0, len(places), most))
 
 
-def _labelled(labels: HostCopy, place: int, maps: Tensor) -> LabelledPhotograph:
-    return LabelledPhotograph(lambda: labels.numpy()[place], lambda: HostCopy(maps).numpy())
+def _tells_of_memory(error: BaseException) -> bool:
+    """Whether memory was too small; on a CPU torch says so in words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _all_finite(values: Tensor) -> Tensor:
+    """() bool on the values' device: whether none is infinite or no number."""
+    return values.isfinite().all()

@@ -6,7 +6,7 @@ The pipeline and the settings are those of `generate`; there is no data set, no 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +18,19 @@ from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError, OutputError, UsageError
 from excel_cam.files.masks import read_mask
 from excel_cam.files.photographs import read_photograph
-from excel_cam.labels.identity import Identity, known_identity, resolved_identity
+from excel_cam.labels.claims import Claims, Work, claimed
+from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_picture, write_overlay
-from excel_cam.labels.png import class_shares, read_stamp, write_label
+from excel_cam.labels.png import FoundLabel, class_shares, find_label, write_label
 from excel_cam.labels.records import check_writable
 from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
-from excel_cam.settings import ModelChoice, Settings, check_crf_backend
+from excel_cam.run.plan import still_fits
+from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
 from excel_cam.wording import Report
 
 if TYPE_CHECKING:
     from excel_cam.run.labeller import Labeller
+    from excel_cam.run.learnt_labeller import TaglessLabeller
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,26 @@ def _identity(path: Path) -> tuple[int, int] | str:
     return status.st_dev, status.st_ino
 
 
+@dataclass(frozen=True)
+class SegmentChoice:
+    """A trained adapter, a file, and how it looks at photographs; `names` are the classes it tells apart."""
+
+    names: tuple[str, ...]
+    adapter: Path
+    segmentation: SegmentationSettings
+
+
+def segment_choice(adapter: Path, segmentation: SegmentationSettings) -> SegmentChoice:
+    """What a trained adapter can segment photographs into; raises `ModelError` where it cannot be read."""
+    from excel_cam.learnt.checkpoint import read_description
+
+    return SegmentChoice(read_description(adapter).classes, adapter, segmentation)
+
+
 def label_photographs(
-    places: Sequence[Place], choice: ClassChoice, model_choice: ModelChoice, settings: Settings, writing: Writing,
-    report: Report,
-) -> Iterator[PhotoOutcome]:  # fmt: skip
+    places: Sequence[Place], choice: ClassChoice | SegmentChoice, model_choice: ModelChoice, settings: Settings,
+    writing: Writing, report: Report,
+) -> Generator[PhotoOutcome, None, None]:  # fmt: skip
     """Label each photograph with all the classes, write its files, and yield what became of it.
 
     A label made by the same command is kept. Raises `OutputError` before any work where other files are in the way,
@@ -102,25 +121,35 @@ def label_photographs(
     check_crf_backend(settings.crf_backend)
     for folder in {place.label.parent for place in places}:
         check_writable(folder)
-    found = {place.label: read_stamp(place.label) for place in places}
-    if not writing.overwrite:
-        _refuse_foreign(places, found)
-    labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
-    if not writing.overwrite:
-        others = [str(path) for path, made_with in found.items() if made_with not in (None, stamp)]
-        if others:
-            raise OutputError(_in_the_way(others, "made with other settings, classes or weights"))
+    with claimed(_works(places)) as claims:
+        found = {place.label: find_label(place.label) for place in places}
+        if not writing.overwrite:
+            _refuse_foreign(places, found)
+        labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
+        if not writing.overwrite:
+            others = [str(path) for path, label in found.items() if label is not None and label.stamp != stamp]
+            if others:
+                raise OutputError(_in_the_way(others, "made with other settings, classes or weights"))
+        for place in places:
+            label = None if writing.overwrite else found[place.label]
+            keep = label is not None and still_fits(label, place.photograph)
+            try:
+                yield _label_one(place, choice.names, labeller, stamp, writing, keep, claims)
+            except ImageError as error:
+                yield PhotoOutcome(place, {}, reason=str(error))
+
+
+def _works(places: Sequence[Place]) -> dict[Path, Work]:
+    """The labels that are about to be written into each folder."""
+    names: dict[Path, list[str]] = {}
     for place in places:
-        keep = found[place.label] == stamp and not writing.overwrite
-        try:
-            yield _label_one(place, choice.names, labeller, stamp, writing, keep)
-        except ImageError as error:
-            yield PhotoOutcome(place, {}, reason=str(error))
+        names.setdefault(place.label.parent.resolve(), []).append(place.label.name)
+    return {folder: Work(names=tuple(own)) for folder, own in names.items()}
 
 
-def _refuse_foreign(places: Sequence[Place], found: dict[Path, str | None]) -> None:
+def _refuse_foreign(places: Sequence[Place], found: dict[Path, FoundLabel | None]) -> None:
     """Raise `OutputError` for files that `excel-cam` did not make here; before the model is loaded."""
-    in_the_way = [str(path) for path, stamp in found.items() if stamp == ""]
+    in_the_way = [str(path) for path, label in found.items() if label is not None and not label.stamp]
     in_the_way += [str(place.overlay) for place in places if found[place.label] is None and place.overlay.exists()]
     if in_the_way:
         raise OutputError(_in_the_way(in_the_way, "there already"))
@@ -132,9 +161,11 @@ def _in_the_way(paths: Sequence[str], why: str) -> str:
 
 
 def _prepare(
-    choice: ClassChoice, model_choice: ModelChoice, settings: Settings, png_mode: str, report: Report
-) -> tuple[Labeller, str]:
+    choice: ClassChoice | SegmentChoice, model_choice: ModelChoice, settings: Settings, png_mode: str, report: Report
+) -> tuple[Labeller | TaglessLabeller, str]:
     """The labeller, and the stamp of its labels."""
+    if isinstance(choice, SegmentChoice):
+        return _prepare_segmenter(choice, model_choice, settings, png_mode, report)
     from excel_cam.model.prepare import prepare_text
     from excel_cam.run.labeller import Labeller
 
@@ -146,17 +177,41 @@ def _prepare(
     return Labeller(model, without_borrowed_attributes(bank, choice), settings), identity.stamp(_tags(choice.names))
 
 
+def _prepare_segmenter(
+    choice: SegmentChoice, model_choice: ModelChoice, settings: Settings, png_mode: str, report: Report
+) -> tuple[TaglessLabeller, str]:
+    from excel_cam.learnt.checkpoint import read_adapter
+    from excel_cam.model.prepare import prepare_model
+    from excel_cam.run.learnt_labeller import TaglessLabeller
+
+    model = prepare_model(model_choice, report)
+    adapter = read_adapter(choice.adapter, model)
+    known = segment_identity(
+        choice.segmentation, settings.working_pixels, adapter=choice.adapter, model=model.name, png_mode=png_mode,
+        classes=choice.names,
+    )  # fmt: skip
+    identity = Identity(known, resolved_identity(model.fingerprint, model.precision))
+    return TaglessLabeller(model, adapter, choice.segmentation, settings), identity.stamp(_tags(choice.names))
+
+
 def _tags(names: Sequence[str]) -> tuple[int, ...]:
     return tuple(range(len(names)))
 
 
 def _label_one(
-    place: Place, names: Sequence[str], labeller: Labeller, stamp: str, writing: Writing, keep: bool
+    place: Place,
+    names: Sequence[str],
+    labeller: Labeller | TaglessLabeller,
+    stamp: str,
+    writing: Writing,
+    keep: bool,
+    claims: Claims,
 ) -> PhotoOutcome:
-    """Label one photograph and write its files; raises `ImageError`."""
+    """Label one photograph and write its files; raises `ImageError`, and `OutputError` where it may not write."""
     if keep and place.overlay.exists():
         return PhotoOutcome(place, class_shares(read_mask(place.label, len(names))), kept=True)
     pixels, label = _compute(labeller, place.photograph, _tags(names))
+    claims.require()
     if not keep:
         write_label(place.label, label, writing.png_mode, stamp)
     legend = dict(enumerate(names, start=1)) | {IGNORE: "ignore"}
@@ -164,7 +219,9 @@ def _label_one(
     return PhotoOutcome(place, class_shares(label), kept=keep)
 
 
-def _compute(labeller: Labeller, photograph: Path, tags: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _compute(
+    labeller: Labeller | TaglessLabeller, photograph: Path, tags: Sequence[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The pixels of a photograph as its file holds them, (H', W', 3), reduced if it is large, and its (H, W) label."""
     opened = read_photograph(photograph, labeller.settings.working_pixels)
     (result,) = labeller.label_with_maps([opened.pixels], [tags], [opened.size])

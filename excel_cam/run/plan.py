@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from excel_cam.data.dataset import Sample
-from excel_cam.errors import OutputError
+from excel_cam.errors import ImageError, OutputError
+from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.photographs import stored_sizes
 from excel_cam.labels.class_maps import read_maps_stamp
 from excel_cam.labels.identity import Identity
-from excel_cam.labels.png import read_stamp
+from excel_cam.labels.png import FoundLabel, find_label
 from excel_cam.labels.records import differences
 from excel_cam.wording import first_lines
 
@@ -24,6 +26,12 @@ class Destination:
     png_mode: str = "L"
     overwrite: bool = False
     cams: Path | None = None  # folder for class maps
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that are written to, each once however it is spelt."""
+        chosen = [self.out] if self.cams is None else [self.out, self.cams]
+        return list({folder.resolve(): folder for folder in chosen}.values())
 
 
 @dataclass(frozen=True)
@@ -84,16 +92,34 @@ def compare_labels(samples: tuple[Sample, ...], out: Path, identity: Identity) -
         path = label_path(out, sample)
         if path == sample.image_path or (sample.image_path.suffix == ".png" and _same_file(path, sample.image_path)):
             raise OutputError(f"{path}: the label would replace its own photograph; choose another --out")
-        found = read_stamp(path)
+        found = find_label(path)
         if found is None:
             continue
         if sample.tags not in stamps:
             stamps[sample.tags] = identity.stamp(sample.tags)
-        if found == stamps[sample.tags]:
-            done.add(sample.name)
-        else:
+        if found.stamp != stamps[sample.tags]:
             stale.append(sample)
+        elif still_fits(found, sample.image_path):
+            done.add(sample.name)
     return Plan(samples, frozenset(done), tuple(stale))
+
+
+def still_fits(label: FoundLabel, photograph: Path) -> bool:
+    """Whether a finished label has the size of its photograph; one that was replaced since may have another.
+
+    Only the header of a photograph is read, and only where its file has changed after the label was written: a change
+    of its name or place counts, for a copy may bear an old time. What is missing or cannot be read fits.
+    """
+    try:
+        status = photograph.stat()
+        if max(status.st_mtime_ns, status.st_ctime_ns) <= label.written:
+            return True
+        return label.size in stored_sizes(photograph)
+    except OSError as error:
+        raise_if_machine(error, photograph)
+        return True
+    except ImageError:
+        return True
 
 
 def _same_file(first: Path, second: Path) -> bool:

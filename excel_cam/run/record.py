@@ -32,10 +32,7 @@ def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_siz
             "name": model.name, "weights": str(model.weights), "sha256": model.fingerprint,
             "device": str(model.device), "precision": model.precision,
         },
-        "knowledge": {
-            "dataset": settled.knowledge.dataset, "sha256": identity.known["knowledge"],
-            "background_class": settled.knowledge.has_background,
-        },
+        **_learnt_parts(settled, identity),
         "work": {
             "batch_size": batch_size, "asked_batch_size": work.batch_size, "workers": work.workers,
             "shard": None if work.shard.is_whole else f"{work.shard} ({work.shard.source})",
@@ -43,6 +40,19 @@ def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_siz
         "asked": settled.asked,
         "identity": {"known": identity.known, "resolved": identity.resolved},
     }  # fmt: skip
+
+
+def _learnt_parts(settled: Settled, identity: Identity) -> dict[str, Any]:
+    """The sentences, where there is text, and the trained adapter, where there is one."""
+    parts: dict[str, Any] = {}
+    if settled.knowledge is not None:
+        parts["knowledge"] = {
+            "dataset": settled.knowledge.dataset, "sha256": identity.known["knowledge"],
+            "background_class": settled.knowledge.has_background,
+        }  # fmt: skip
+    if settled.request.adapter is not None:
+        parts["adapter"] = {"file": str(settled.request.adapter), "sha256": identity.known["adapter"]}
+    return parts
 
 
 def _version(name: str) -> str | None:

@@ -5,24 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from excel_cam.data.dataset import DataSet
 from excel_cam.data.source import Source, choose_knowledge, open_source
+from excel_cam.data.untagged import open_untagged
+from excel_cam.errors import ModelError
 from excel_cam.files.atomic import hash_file
 from excel_cam.knowledge.base import KnowledgeBase
-from excel_cam.labels.identity import known_identity
+from excel_cam.labels.identity import known_identity, segment_identity
 from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.words_file import WORDS_SUFFIX
 from excel_cam.run.plan import (
     Destination,
 )
-from excel_cam.settings import ModelChoice, Settings, check_background, check_crf_backend
-from excel_cam.wording import Report
-
-if TYPE_CHECKING:
-    pass
+from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
+from excel_cam.wording import Report, first_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,11 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A run as asked for. setting_sources: where each setting's value comes from."""
+    """A run as asked for.
+
+    setting_sources: where each setting's value comes from. adapter: trained weights, a file. segmentation: how a
+    trained segmenter looks at photographs, where labels are to come from it alone; tags are not needed then.
+    """
 
     source: Source
     destination: Destination
@@ -44,6 +47,8 @@ class Request:
     settings: Settings
     setting_sources: dict[str, str]
     work: Work = field(default_factory=Work)
+    adapter: Path | None = None
+    segmentation: SegmentationSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +56,37 @@ class Settled:
     """A run of which everything is settled that needs no model.
 
     data: what is to be labelled, this share of it. images_in_all: of all shares. root_found: how its root was found.
+    knowledge: None where labels come from a segmenter, which needs no text.
     """
 
     request: Request
     data: DataSet
     root_found: str
-    knowledge: KnowledgeBase
+    knowledge: KnowledgeBase | None
     images_in_all: int
 
     @cached_property
     def known(self) -> dict[str, Any]:
         """What decides the labels and needs no model."""
+        request, classes = self.request, list(self.data.class_names)
+        learnt = {} if request.adapter is None else {"adapter": hash_file(request.adapter)}
+        model, png_mode = _model_identity(request.model), request.destination.png_mode
+        if request.segmentation is not None:
+            assert request.adapter is not None
+            return segment_identity(
+                request.segmentation, request.settings.working_pixels, adapter=request.adapter, model=model,
+                png_mode=png_mode, classes=classes,
+            )  # fmt: skip
+        assert self.knowledge is not None
         return known_identity(
-            self.request.settings, knowledge=self.knowledge.content(), model=_model_identity(self.request.model),
-            png_mode=self.request.destination.png_mode, classes=list(self.data.class_names),
+            request.settings, knowledge=self.knowledge.content(), model=model, png_mode=png_mode, classes=classes,
+            **learnt,
         )  # fmt: skip
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the label values 0, 1, ... stand for."""
+        return ("background", *self.data.class_names) if self.knowledge is None else self.knowledge.label_names
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -85,23 +106,53 @@ def settle(request: Request, report: Report) -> Settled:
 
     Raises `ExcelCamError` for whatever the user has to mend.
     """
-    destination, settings, shard = request.destination, request.settings, request.work.shard
-    check_writable(destination.out)
-    if destination.cams is not None:
-        check_writable(destination.cams)
+    destination, settings = request.destination, request.settings
+    for folder in destination.folders:
+        check_writable(folder)
+    if request.adapter is not None and not request.adapter.is_file():
+        raise ModelError(
+            f"{request.adapter}: no trained weights there; give --lvc the folder of a finished `excel-cam train`, its "
+            "adapter.safetensors, one of its checkpoints, or `demo`"
+        )
+    if request.segmentation is not None:
+        check_crf_backend(request.segmentation.crf_backend)
+        data, root_found = open_untagged(request.source, destination.out)
+        data = replace(data, class_names=_learnt_classes(request, data))
+        return _share(request, data, root_found, None, report)
     data, root_found = open_source(request.source, destination.out)
     knowledge = choose_knowledge(request.source, data)
     check_background(knowledge.has_background, settings)
     check_crf_backend(settings.crf_backend)
+    return _share(request, data, root_found, knowledge, report)
+
+
+def _share(
+    request: Request, data: DataSet, root_found: str, knowledge: KnowledgeBase | None, report: Report
+) -> Settled:
+    """This process's share of the images; `report` is told what was found."""
     for note in (f"{data.name}: {data.root} ({root_found})", *data.notes):
         report(note)
-    if settings.attributes != "none" and not knowledge.sentence_count:
+    if knowledge is not None and request.settings.attributes != "none" and not knowledge.sentence_count:
         report("no sentences: class prompts alone, without enrichment")
-    images = len(data.samples)
+    shard, images = request.work.shard, len(data.samples)
     if not shard.is_whole:
         data = replace(data, samples=shard.select(data.samples))
         report(f"shard {shard} ({shard.source}): {len(data.samples):,} of {images:,} images")
     return Settled(request=request, data=data, root_found=root_found, knowledge=knowledge, images_in_all=images)
+
+
+def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:
+    """The classes that an adapter tells apart; raises `ModelError` where the data set has others."""
+    from excel_cam.learnt.checkpoint import read_description
+
+    assert request.adapter is not None
+    classes = read_description(request.adapter).classes
+    if data.class_names and data.class_names != classes:
+        raise ModelError(
+            f"{request.adapter} was trained on {len(classes)} classes, {first_lines(classes)}, which are not those of "
+            f"{data.name}; segment its images with --dataset folder"
+        )
+    return classes
 
 
 def _model_identity(choice: ModelChoice) -> str:

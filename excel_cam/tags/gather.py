@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.files.masks import ClassSearch, mask_names, mask_path, read_mask
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_coco_names, match_names
@@ -69,13 +71,19 @@ def _tags_of_folder(folder: Path, class_names: Sequence[str], names: Sequence[st
             "SegmentationClass, or a file of tags"
         )
     asked = masks if names is None else sorted({*masks} & {*names})
-    return {name: _classes_of_mask(mask_path(folder, name), class_names) for name in asked}
+    tags, search = {}, ClassSearch()
+    for name in asked:
+        mask = read_mask(mask_path(folder, name), len(class_names))
+        search.add(mask)
+        tags[name] = _classes_of_mask(mask)
+    if names is None or len(asked) == len({*names}):  # a name without a mask is told first, by `_narrowed`
+        search.require(folder)
+    return tags
 
 
-def _classes_of_mask(path: Path, class_names: Sequence[str]) -> tuple[int, ...]:
+def _classes_of_mask(mask: NDArray[np.integer[Any]]) -> tuple[int, ...]:
     """The classes a mask shows: its values less 1, without background and the value to ignore."""
-    present = np.flatnonzero(np.bincount(read_mask(path, len(class_names)).ravel()))
-    return tuple(int(value) - 1 for value in present if value not in (0, IGNORE))
+    return tuple(int(value) - 1 for value in np.flatnonzero(np.bincount(mask.ravel())) if value not in (0, IGNORE))
 
 
 def _narrowed(tags: Tags, names: Sequence[str], class_names: Sequence[str], source: Path) -> Tags:

@@ -209,3 +209,17 @@ def test_sentences_are_averaged_over_the_templates(tiny_model: tuple[Path, Path]
 def test_clusters_without_clustering_contradict(attributes: str) -> None:
     with pytest.raises(SettingsError, match=f"none with --attributes {attributes}"):
         Settings(attributes=attributes, clusters=5)
+
+
+def test_evaluation_without_background_names_all_classes(excel_cam: Run, tmp_path: Path) -> None:
+    """Three classes have the values 0 to 2: a 3 is one too many, and there are still three of them."""
+    for folder in ("labels", "truth"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((4, 4), 3, np.uint8)).save(tmp_path / folder / "a.png")
+    (tmp_path / "classes.txt").write_text("grass\nwater\nsand\n")
+    result = excel_cam(
+        "evaluate", "--labels", tmp_path / "labels", "--truth", tmp_path / "truth", "--classes",
+        tmp_path / "classes.txt", "--no-background",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "expected values 0..2 (3 classes) or 255, got 3" in result.stderr

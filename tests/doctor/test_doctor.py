@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from awkward_images import png_bytes
 from click.testing import Result
 from drawn import draw_photograph
 from PIL import Image
@@ -109,6 +110,18 @@ def plant_sixteen_bits(made: SimpleNamespace, path: Path) -> None:
     write(path, clean_mask(7).astype(np.uint16))
 
 
+def plant_four_bits(made: SimpleNamespace, path: Path) -> None:
+    mask = clean_mask(7) & 7  # two pixels in a byte
+    rows = b"".join(b"\0" + row.tobytes() for row in mask[:, ::2] << 4 | mask[:, 1::2])
+    path.write_bytes(png_bytes(*SIZE[::-1], 4, 0, rows))
+
+
+def plant_flipped_bit(made: SimpleNamespace, path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 12] ^= 1
+    path.write_bytes(content)
+
+
 def plant_wrong_class_list(made: SimpleNamespace, path: Path) -> None:
     mask = clean_mask(7)
     mask[0, 0] = 21
@@ -186,6 +199,8 @@ PLANTED = [
     (plant_picture, {"unknown-colours": "image07"}, LOST, 1),
     (plant_one_bit, {"one-bit": "image07"}, LOST, 1),
     (plant_sixteen_bits, {"sixteen-bit": "image07"}, set(), 1),
+    (plant_four_bits, {"few-bits": "image07"}, set(), 1),
+    (plant_flipped_bit, {"damaged-label": "image07"}, LOST, 1),
     (plant_wrong_class_list, {"out-of-range": "image07"}, LOST, 1),
     (plant_wrong_size, {"wrong-size": "image07 (48 x 30, photograph 24 x 30)"}, set(), 1),
     (plant_lost_photograph, {"no-photograph": "image07"}, set(), 1),
@@ -237,7 +252,7 @@ def test_empty_and_full_labels(excel_cam: Run, made: SimpleNamespace) -> None:
 
 def test_every_kind_of_finding_is_planted_here() -> None:
     planted = {code for _plant, expected, also, _status in PLANTED for code in set(expected) | also}
-    assert planted | {"all-background", "one-class"} == set(KINDS)
+    assert planted | {"all-background", "one-class", "no-class"} == set(KINDS)
 
 
 def test_a_dozen_faults_at_once(excel_cam: Run, made: SimpleNamespace) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
+from drawn import draw_photograph
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,6 +20,7 @@ from excel_cam.classes import voc_palette
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.evaluate import evaluate_labels, format_evaluation, mask_names
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs
+from excel_cam.labels.class_maps import write_maps
 
 CLASSES = ("cat", "sofa", "train")
 
@@ -88,13 +92,13 @@ def test_worked_example_with_255_skipped(folders: tuple[Path, Path]) -> None:
 
 
 def test_class_labelled_but_never_true_lowers_the_mean(tmp_path: Path) -> None:
-    save(tmp_path / "labels", "a", [[0, 0, 0, 2]])
-    save(tmp_path / "truth", "a", [[0, 0, 0, 0]])
+    save(tmp_path / "labels", "a", [[0, 0, 0, 2, 1]])
+    save(tmp_path / "truth", "a", [[0, 0, 0, 0, 1]])
     result = evaluate_labels(tmp_path / "labels", tmp_path / "truth", CLASSES)
-    np.testing.assert_allclose(result.iou, [3 / 4, math.nan, 0, math.nan])
+    np.testing.assert_allclose(result.iou, [3 / 4, 1, 0, math.nan])
     assert np.isnan(result.recall[2])
     assert result.precision[2] == 0
-    assert result.mean_iou == 3 / 8
+    assert result.mean_iou == 7 / 12
 
 
 def naive_evaluation(pairs: list[tuple[np.ndarray, np.ndarray]], ignore_as: str) -> dict[str, object]:
@@ -150,6 +154,10 @@ def test_equals_the_naive_implementation(pairs: list[tuple[np.ndarray, np.ndarra
         for index, (label_mask, truth_mask) in enumerate(pairs):
             save(labels, str(index), label_mask, "P" if index == 1 else "L")
             save(truth, str(index), truth_mask)
+        if all(set(np.unique(truth_mask)) <= {0, 255} for _, truth_mask in pairs):
+            with pytest.raises(DataError, match="and no class in them, only "):
+                evaluate_labels(labels, truth, CLASSES, ignore_as=ignore_as)
+            return
         result = evaluate_labels(labels, truth, CLASSES, ignore_as=ignore_as)
     as_json = json.loads(json.dumps(result.to_json_dict(), allow_nan=False))
     expected = naive_evaluation(pairs, ignore_as)
@@ -232,11 +240,12 @@ def test_json_has_null_for_undefined(folders: tuple[Path, Path]) -> None:
 
 
 def test_nothing_counted_is_undefined_not_zero(tmp_path: Path) -> None:
-    save(tmp_path / "labels", "a", [[1, 255]])
-    save(tmp_path / "truth", "a", [[255, 255]])
-    result = evaluate_labels(tmp_path / "labels", tmp_path / "truth", CLASSES)
+    save(tmp_path / "labels", "a", [[255, 1]])
+    save(tmp_path / "truth", "a", [[1, 255]])
+    result = evaluate_labels(tmp_path / "labels", tmp_path / "truth", CLASSES, ignore_as="skip")
     as_json = json.loads(json.dumps(result.to_json_dict(), allow_nan=False))
-    assert as_json["mean_iou"] is as_json["pixel_accuracy"] is as_json["ignored_share"] is None
+    assert as_json["mean_iou"] is as_json["pixel_accuracy"] is None
+    assert as_json["ignored_share"] == 1
     assert "mIoU            - %" in format_evaluation(result)
 
 
@@ -273,7 +282,7 @@ def test_label_without_truth(folders: tuple[Path, Path]) -> None:
     save(labels, "b", LABEL)
     save(labels, "c", LABEL)
     text = refusal(labels, truth)
-    assert text.startswith(f"{truth / 'b.png'}: expected this truth mask")
+    assert text.startswith(f"{truth / 'b.png'}: no such truth")
     assert "2 of 3 missing" in text
     assert "--list" in text
 
@@ -282,7 +291,7 @@ def test_named_image_without_label(folders: tuple[Path, Path]) -> None:
     labels, truth = folders
     save(truth, "b", TRUTH)
     text = refusal(labels, truth, ["a", "b"])
-    assert text.startswith(f"{labels / 'b.png'}: expected this label mask")
+    assert text.startswith(f"{labels / 'b.png'}: no such label")
     assert "generate" in text
 
 
@@ -361,3 +370,39 @@ def test_class_count_out_of_range(folders: tuple[Path, Path], count: int) -> Non
 def test_unknown_ignore_as(folders: tuple[Path, Path]) -> None:
     with pytest.raises(SettingsError, match="expected one of background, skip, got 'keep'"):
         evaluate_labels(*folders, CLASSES, ignore_as="keep")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [((0, 255), "only 0 and 255"), ((0,), "only 0"), ((255,), "only 255")], ids=str
+)
+def test_masks_without_a_class_give_no_figure_no_tags_and_no_remedy(
+    excel_cam: Callable[..., Result], tmp_path: Path, values: tuple[int, ...], said: str
+) -> None:
+    """Binary masks in the place of truth or labels: everything agrees, and none of it means anything."""
+    truth, labels, images, cams = (tmp_path / name for name in ("truth", "labels", "images", "cams"))
+    for name in ("a", "b"):
+        save(truth, name, np.resize(np.array(values, np.uint8), (20, 30)))
+        save(labels, name, np.resize(np.array([0, 1], np.uint8), (20, 30)))
+        images.mkdir(exist_ok=True)
+        draw_photograph(20, 30, 0).save(images / f"{name}.jpg")
+        write_maps(cams / f"{name}.npz", np.random.default_rng(0).random((1, 3, 3)), (0,), (20, 30), "0" * 32)
+    common = ("--truth", truth, "--dataset", "voc")
+    for command in (
+        ("evaluate", "--labels", labels, *common),
+        ("evaluate", "--labels", truth, *common),
+        ("evaluate", "--labels", labels, "--against", truth, *common),
+        ("evaluate", "--sweep", "--cams", cams, *common),
+        ("tags", "--from", truth, "--dataset", "voc", "--out", tmp_path / "tags.csv"),
+        ("view", labels, "--images", images, *common, "--out", tmp_path / "page.html"),
+    ):
+        result = excel_cam(*command)
+        assert result.exit_code == 1
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+        assert f"{truth}: 2 masks and no class in them, {said}; binary masks" in line
+        assert "mIoU" not in result.stdout
+    assert not (tmp_path / "tags.csv").exists()
+    result = excel_cam("doctor", truth, "--dataset", "voc")
+    assert result.exit_code == 1
+    assert f"no-class: 1 folder of labels without a class in any of them\n         {said}\n" in result.stdout
+    assert "binary masks" in result.stdout
+    assert not {"background-power", "ignore-thresholds", "spelling"} & set(result.stdout.replace("--", " ").split())

@@ -39,7 +39,7 @@ def worked_example(folder: Path) -> tuple[Path, Path]:
 
 def test_worked_example(tmp_path: Path) -> None:
     cams, truth = worked_example(tmp_path)
-    request = choose_sweep(cams, truth, ("cat",), powers=(4, 0.2, 1), thresholds=(0.1, 0.5, 0.9))
+    request = choose_sweep(cams=cams, truth=truth, class_names=("cat",), powers=(4, 0.2, 1), thresholds=(0.1, 0.5, 0.9))
     assert request.powers == (0.2, 1, 4)
     found = sweep_backgrounds(request)
     # Background 0.6 and 0.2 under 0.4 and 0.8. To the power 0.2: 0.90, 0.72; 1: as they are; 4: 0.13, 0.002.
@@ -90,7 +90,7 @@ def test_thresholds_are_those_of_ignore_thresholds(excel_cam: Run, arguments: li
 
     for name in VOC_TAGS:
         label = read_label(labels / f"{name}.png")
-        (low,) = swept_labels(read_maps(cams / f"{name}.npz"), None, (), (0.3,), Settings())
+        (low,) = swept_labels(read_maps(cams / f"{name}.npz", 20), None, (), (0.3,), Settings())
         sure = label != 255
         assert np.mean(low[sure] == label[sure]) > 0.998
 
@@ -112,7 +112,9 @@ def test_the_table_names_the_best_option(excel_cam: Run, tmp_path: Path) -> None
 def test_an_image_without_tags_is_all_background(tmp_path: Path) -> None:
     cams, truth = worked_example(tmp_path)
     write_maps(cams / "a.npz", np.zeros((0, 1, 4)), [], (1, 4), STAMP)
-    found = sweep_backgrounds(choose_sweep(cams, truth, ("cat",), powers=(1,), thresholds=(0.5,)))
+    found = sweep_backgrounds(
+        choose_sweep(cams=cams, truth=truth, class_names=("cat",), powers=(1,), thresholds=(0.5,))
+    )
     assert found.power.mean_iou == found.threshold.mean_iou == (0.25,)
 
 
@@ -142,11 +144,11 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     (labels / "run.json").write_text('{"identity": {"known": {"settings": {"size": 1}}}}')
     assert "run.json: expected the settings of a run, cannot use them (size is 1" in refusal(**right, labels=labels)
     assert f"{empty}: expected class maps" in refusal(**{**right, "cams": empty})
-    assert f"{empty / 'a.png'}: expected this truth mask" in refusal(**{**right, "truth": empty})
-    assert f"{cams / 'z.npz'}: expected this file of class maps" in refusal(**right, names=["z"])
+    assert f"{empty / 'a.png'}: no such truth" in refusal(**{**right, "truth": empty})
+    assert f"{cams / 'z.npz'}: no such class maps" in refusal(**right, names=["z"])
     assert "leading / or .." in refusal(**right, names=["../cams/a"])
     Image.fromarray(np.full((1, 4), 255, np.uint8)).save(truth / "a.png")
-    assert "expected pixels to compare, but all are 255" in refusal(**right)
+    assert "1 masks and no class in them, only 255" in refusal(**right)
     Image.fromarray(np.zeros((1, 3), np.uint8)).save(truth / "a.png")
     assert f"a.npz: class maps of an image of 1 x 4 (H x W), but its truth {truth / 'a.png'} is 1 x 3" in refusal(
         **right

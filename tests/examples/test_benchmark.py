@@ -10,8 +10,11 @@ import benchmark
 import benchmark_measures as measures
 import numpy as np
 import pytest
+from benchmark_train import time_training
 from click.testing import CliRunner
 from PIL import Image
+
+from excel_cam.settings import ModelChoice, Settings
 
 
 def test_speed_is_measured_on_the_tiny_model(tiny_model: tuple[Path, Path], tmp_path: Path) -> None:
@@ -63,3 +66,15 @@ def test_a_command_is_measured_without_the_memory_of_whoever_measures() -> None:
     large = measures.measure_process([sys.executable, "-S", "-c", "b = b'x' * 200_000_000"])
     assert own.nbytes / 1e9 > large.peak_gb > small.peak_gb + 0.15
     assert 0 < small.seconds < 60
+
+
+def test_a_training_step_is_measured_in_each_phase(tiny_model: tuple[Path, Path], tmp_path: Path) -> None:
+    config, weights = tiny_model
+    paths = measures.write_photographs(tmp_path / "photographs", 4, 80, 90)
+    settings = Settings(attributes="none", size=64)
+    choice = ModelChoice(name=str(config), weights=weights, device="cpu")
+    times = time_training(choice, paths, settings, 1)
+    assert [name for name in times if name.startswith("whole step")] == [
+        "whole step, static", "whole step, dynamic", "whole step, own prediction",
+    ]  # fmt: skip
+    assert times["whole step, static"] > times["frozen pass"] > 0

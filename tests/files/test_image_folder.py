@@ -111,7 +111,7 @@ def test_an_image_whose_name_no_label_can_have_is_refused_only_when_asked_for(fo
     assert folder.names("a,\n", ["a"]) == ["a"]
 
 
-def test_links_to_files_are_images_and_links_to_folders_a_note(folder: Folder, tmp_path: Path) -> None:
+def test_links_are_followed_each_folder_once(folder: Folder, tmp_path: Path) -> None:
     outside = tmp_path / "elsewhere"
     outside.mkdir()
     (outside / "x.jpg").touch()
@@ -120,13 +120,31 @@ def test_links_to_files_are_images_and_links_to_folders_a_note(folder: Folder, t
     (folder.root / "broken.jpg").symlink_to(outside / "gone.jpg")
     (folder.root / "circle.jpg").symlink_to("circle.jpg")
     (folder.root / "linked").symlink_to(outside)
+    (folder.root / "again").symlink_to(outside)
+    (folder.root / "itself").symlink_to(folder.root)
+    (folder.root / "up").symlink_to(tmp_path)
+    (outside / "back").symlink_to(folder.root)
+    (folder.root / "lost").symlink_to(outside / "nowhere")
+    (folder.root / "round").symlink_to("round")
     os.mkfifo(folder.root / "pipe.jpg")
-    data_set = folder.open("a,\nlink,\nbroken,\ncircle,\n")
-    assert [sample.name for sample in data_set.samples] == ["a", "broken", "circle", "link"]
+    data_set = folder.open("a,\nlink,\nbroken,\ncircle,\nagain/x,\n")
+    assert [sample.name for sample in data_set.samples] == ["a", "again/x", "broken", "circle", "link"]
     assert data_set.samples[-1].image_path == folder.root / "link.jpg"
-    (note,) = data_set.notes
-    assert note.startswith("1 linked folders are not searched")
-    assert "linked" in note
+    assert data_set.notes == ()
+
+
+def test_a_folder_keeps_its_own_name_where_a_link_leads_to_it(folder: Folder) -> None:
+    folder.add("z/a.jpg")
+    (folder.root / "b").symlink_to("z")
+    assert folder.names("z/a,\n") == ["z/a"]
+
+
+def test_labels_behind_a_link_are_not_images(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.png").touch()
+    (folder.root / "out").symlink_to(tmp_path / "labels")
+    folder.add("a.jpg")
+    assert folder.names("a,\n", labels=tmp_path / "labels") == ["a"]
 
 
 def test_labels_written_under_the_root_are_not_images(folder: Folder) -> None:

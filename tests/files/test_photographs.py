@@ -14,7 +14,7 @@ from awkward_images import FAILING, colour16_bytes, make_awkward_images, png_byt
 from click.testing import Result
 from PIL import Image
 
-from excel_cam.errors import ImageError
+from excel_cam.errors import ImageError, MachineError
 from excel_cam.files import photographs
 from excel_cam.files.photographs import read_image, read_photograph, reduced_size
 
@@ -202,7 +202,7 @@ def test_failures_have_reasons_a_person_understands(tmp_path: Path, monkeypatch:
         raise MemoryError
 
     monkeypatch.setattr(photographs, "_decode", no_memory)
-    with pytest.raises(ImageError, match="not enough memory"):
+    with pytest.raises(MachineError, match=r"good\.png: not enough memory: the machine fails, not this file; free"):
         read_photograph(path)
 
 

@@ -118,7 +118,7 @@ def loop_tower(tower: VisionTransformer, image: Array, kind: str, blocks: int, r
             if kind == "v":
                 shared = np.eye(count)
             elif relation is not None:
-                shared[1:, 1:] += relation
+                shared[1:, 1:] += heads * relation  # once per head
             added = np.zeros((count, heads * width))
             for head in range(heads):
                 for row in range(count):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from excel_cam.classes import IGNORE, voc_palette
-from excel_cam.method.affinity import box_mask, refine_maps, transition_matrix
+from excel_cam.method.affinity import box_mask, spread_maps, transition_matrix
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.images import NORMALISATIONS, normalise, resize_to_input
 from excel_cam.method.label_map import (
@@ -144,7 +144,7 @@ def test_refined_maps_agree_with_the_reference_and_are_zero_without_a_box() -> N
     maps = rng.random((3, 5, 5)).astype(np.float32)
     maps[1] = 0
     transition = rng.random((25, 25)).astype(np.float32)
-    ours = refine_maps(torch.from_numpy(maps), torch.from_numpy(transition), 0.79)
+    ours = spread_maps(torch.from_numpy(maps), torch.from_numpy(transition), 0.79)
     for index in range(3):
         expected = reference.refine_map(transition, reference.box_mask(maps[index]), maps[index])
         assert largest_difference(ours[index], expected) < TOLERANCE

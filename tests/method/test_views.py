@@ -19,7 +19,7 @@ from PIL import Image
 from excel_cam import ClipModel, Labeller, Settings, TextBank, load_model
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.labels.class_maps import read_maps, write_maps
-from excel_cam.method.affinity import refine_maps, transition_matrix
+from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.images import normalise, resize_to_input
@@ -81,7 +81,7 @@ def test_augmented_maps_are_the_mean_of_views_and_affinity_is_the_base_views(
             maps.append(F.interpolate(found[None], size=(6, 6), mode="bilinear", align_corners=False)[0])
     base = encode_images(model.visual, resize_to_input(image, 96)[None])
     mean = torch.stack(maps).mean(0)[list(TAGS)]
-    expected = refine_maps(mean, transition_matrix(base.attention.double())[0])
+    expected = spread_maps(mean, transition_matrix(base.attention.double())[0])
     result = labelled(model, bank, scales=scales, flip=flip)
     np.testing.assert_allclose(result.maps, expected, atol=1e-6)
     label = label_map(stack_background(upsample_maps(expected, 60, 97), 1.0), TAGS)
@@ -134,7 +134,7 @@ def test_maps_keep_their_scale_within_half_precision(tmp_path: Path) -> None:
     maps *= np.array([1e-9, 1, 1e6, 0])[:, None, None]
     maps[1] += 1000
     write_maps(tmp_path / "a/b.npz", maps, (0, 3, 7, 9), (60, 97), "f" * 32)
-    stored = read_maps(tmp_path / "a/b.npz")
+    stored = read_maps(tmp_path / "a/b.npz", 20)
     assert (stored.keys, stored.size) == ((0, 3, 7, 9), (60, 97))
     spread = np.ptp(maps, axis=(1, 2))[:, None, None]
     assert (np.abs(stored.maps - maps) <= spread * 2**-11).all()
@@ -151,7 +151,7 @@ def test_damaged_maps_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", keys=[1], maps=np.zeros((2, 3, 3)), low=[0, 0], high=[1, 1], size=[4, 4])
     for name in ("a.npz", "b.npz", "absent.npz"):
         with pytest.raises(DataError, match=f"{name}: expected class maps as --save-cams writes them"):
-            read_maps(tmp_path / name)
+            read_maps(tmp_path / name, 20)
 
 
 def test_saved_maps_belong_to_their_labels(
@@ -171,7 +171,7 @@ def test_saved_maps_belong_to_their_labels(
     assert sorted(path.stem for path in cams.iterdir()) == sorted(VOC_TAGS)
     # The labels follow from the maps by step 6.
     for name in VOC_TAGS:
-        stored = read_maps(cams / f"{name}.npz")
+        stored = read_maps(cams / f"{name}.npz", 20)
         with Image.open(out / f"{name}.png") as image:
             label = np.asarray(image)
         assert label.shape == stored.size

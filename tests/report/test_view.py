@@ -20,7 +20,7 @@ from PIL import Image
 from viewable import CLASSES, NAMES, STAR, PageReader, Viewable, make_viewable, masks, picture_of
 
 from excel_cam.evaluation.evaluate import evaluate_labels
-from excel_cam.labels.class_maps import SoftMaps, write_maps
+from excel_cam.labels.class_maps import ClassMaps, write_maps
 from excel_cam.report.marks import CLASS_COLOURS
 from excel_cam.report.measure import doubt_of_label, doubt_of_maps
 
@@ -245,9 +245,9 @@ def test_the_same_command_writes_the_same_bytes_and_asks_first(excel_cam: Run, m
     assert out.read_bytes() == first
 
 
-def maps(values: list[list[list[float]]]) -> SoftMaps:
+def maps(values: list[list[list[float]]]) -> ClassMaps:
     array = np.array(values)
-    return SoftMaps(tuple(range(len(array))), array, (8, 8))
+    return ClassMaps(tuple(range(len(array))), array, (8, 8))
 
 
 def test_doubt_from_maps_is_the_share_of_cells_with_two_close_scores() -> None:
@@ -257,7 +257,7 @@ def test_doubt_from_maps_is_the_share_of_cells_with_two_close_scores() -> None:
     assert doubt_of_maps(maps([[[2, 3], [4, 6]]]), 2.0) == 0
     # Two classes that agree are close to one another wherever background is not the best by far
     assert doubt_of_maps(maps([[[0, 1], [0.5, 1]], [[0, 1], [0.5, 1]]]), 1.0) == 0.75
-    assert doubt_of_maps(SoftMaps((), np.zeros((0, 2, 2)), (8, 8)), 1.0) == 0
+    assert doubt_of_maps(ClassMaps((), np.zeros((0, 2, 2)), (8, 8)), 1.0) == 0
     assert math.isfinite(doubt_of_maps(maps([[[3, 3], [3, 3]]]), 1.0))  # an even map
 
 
@@ -329,7 +329,7 @@ def other_maps_class(made: Viewable) -> str:
 
 def maps_without_numbers(made: Viewable) -> str:
     np.savez(made.cams / "half.npz", keys=[0], maps=np.full((1, 2, 2), np.nan), low=[0.0], high=[1.0], size=[40, 60])
-    return "half.npz: class maps without a value, or with one that is no number"
+    return "half.npz: expected class maps as --save-cams writes them (values that are not finite)"
 
 
 def take_labels(made: Viewable) -> str:

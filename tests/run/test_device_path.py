@@ -126,7 +126,10 @@ images = torch.nn.functional.interpolate(smooth, size=(13, 21), mode="bilinear")
 images = images + 0.05 * torch.randn(images.shape, generator=random)
 images[1, :, :6, :9] = 0.25  # no deviation at all
 maps = torch.rand(2, 3, 13, 21, generator=random)
+from excel_cam.method import par_kernel
 fused = _refine_with_kernel(images, maps, 3)
+par_kernel.PLANES = 2
+assert torch.equal(_refine_with_kernel(images, maps, 3), fused)  # in groups of planes
 plain = pixel_adaptive_refinement(images, maps, 3)
 assert (plain - maps).abs().max() > 0.1
 print(float((fused - plain).abs().max()))

@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 
 from excel_cam.classes import voc_palette
 from excel_cam.files import atomic as files
-from excel_cam.labels.png import read_stamp
+from excel_cam.labels.png import find_label
 
 Run = Callable[..., Result]
 
@@ -144,7 +144,9 @@ def test_labels_compressed_otherwise_still_count(excel_cam: Run, arguments: list
     excel_cam(*arguments, "--out", out)
     path = out / "2007_000001.png"
     before, text = path.read_bytes(), PngImagePlugin.PngInfo()
-    text.add_text("excel-cam", read_stamp(path) or "")
+    found = find_label(path)
+    assert found is not None
+    text.add_text("excel-cam", found.stamp)
     with Image.open(path) as label:
         label.save(path, pnginfo=text)
     assert path.read_bytes() != before

@@ -14,6 +14,8 @@ from drawn import draw_photograph
 
 from excel_cam import Labeller, Settings, build_text_bank, load_model, shipped_knowledge
 from excel_cam.classes import IGNORE
+from excel_cam.errors import MachineError
+from excel_cam.method import par
 from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.model.clip import ClipModel
@@ -144,7 +146,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     tried.clear()
     labeller.label(photographs, TAGS)
     assert tried == [1, 1, 1, 1]  # what did not fit is not tried again
-    with pytest.raises(torch.OutOfMemoryError):  # one photograph that does not fit is an error
+    with pytest.raises(MachineError, match="memory does not hold"):  # one photograph that does not fit is an error
         monkeypatch.setattr(labeller, "_label_batch", lambda jobs: small_memory([*jobs, *jobs]))
         labeller.label(photographs[:1], TAGS[:1])
 
@@ -182,7 +184,7 @@ def test_recorded_results_of_another_implementation(name: str) -> None:
     """Every intermediate of a recorded run: tokens within 1e-4, all else within 5e-5, labels equal but for ties."""
     from open_clip.transformer import QuickGELU, VisionTransformer
 
-    from excel_cam.method.affinity import box_mask, refine_maps, transition_matrix
+    from excel_cam.method.affinity import box_mask, spread_maps, transition_matrix
     from excel_cam.method.enrichment import enrich_rows
     from excel_cam.method.images import normalise, resize_to_input
     from excel_cam.method.label_map import label_map, stack_background, upsample_maps
@@ -225,7 +227,7 @@ def test_recorded_results_of_another_implementation(name: str) -> None:
     grid = int(stored["size"]) // patch
     present = maps.T[tags].reshape(-1, grid, grid)
     check("box_masks", np.stack([box_mask(plane.numpy(), 0.79) for plane in present]))
-    refined = refine_maps(present, transition)
+    refined = spread_maps(present, transition)
     check("refined", refined)
     scores = stack_background(upsample_maps(refined, height, width), 1.0)
     check("cams", scores)
@@ -236,3 +238,25 @@ def test_recorded_results_of_another_implementation(name: str) -> None:
     differ = label_map(scores, tags).numpy() != stored["label"]
     assert not (differ & (best[-1] - best[-2] > 1e-5)).any()
     assert differ.sum() <= 1
+
+
+def test_planes_refined_in_groups_are_the_same_to_the_bit(
+    model: ClipModel, bank: TextBank, photographs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many tags on a large photograph need: no more planes than a group's are padded at a time."""
+    image, maps = torch.rand(3, 41, 57), torch.rand(11, 41, 57)
+    whole = par.pixel_adaptive_refinement(image, maps)
+    labels = Labeller(model, bank, SETTINGS).label(photographs, TAGS)
+    padded: list[int] = []
+    pad = par._pad
+
+    def count(planes: torch.Tensor) -> torch.Tensor:
+        padded.append(len(planes))
+        return pad(planes)
+
+    monkeypatch.setattr(par, "GROUPED_VALUES", 4 * 41 * 57 + 5)
+    monkeypatch.setattr(par, "_pad", count)
+    assert torch.equal(par.pixel_adaptive_refinement(image, maps), whole)
+    assert max(padded) == 4
+    for first, second in zip(Labeller(model, bank, SETTINGS).label(photographs, TAGS), labels, strict=True):
+        assert np.array_equal(first, second)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
 from excel_cam.shipped import DEMO_IMAGES
 
@@ -39,8 +39,7 @@ def doctor(
     from excel_cam.labels.folder import class_names_of
     from excel_cam.tags.read import read_tags
 
-    if dataset is not None and classes is not None:
-        raise click.UsageError("give the class names with either --dataset or --classes")
+    refuse_two_name_sources(dataset, classes)
     if dataset == "demo":
         images = images or DEMO_IMAGES
     names = class_names_of(labels, dataset, classes)
@@ -53,7 +52,10 @@ def doctor(
     command = ("excel-cam", "doctor", str(labels), *options, "--fix")
     read = None if tags is None or names is None else read_tags(tags, names)
     with progress_bar(None, "label") as bar:
-        diagnosis = examine(Examination(labels, names, images, read, fix, command), bar.update)
+        examination = Examination(
+            labels=labels, class_names=names, images=images, tags=read, fix=fix, fix_command=command
+        )
+        diagnosis = examine(examination, bar.update)
     if as_json:
         click.echo(json_line(diagnosis.to_json_dict()), nl=False)
     else:

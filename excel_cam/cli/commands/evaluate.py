@@ -10,8 +10,9 @@ import click
 from click.core import ParameterSource
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER, Numbers
+from excel_cam.cli.options import FILE, FOLDER, Numbers, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
+from excel_cam.errors import UsageError
 from excel_cam.shipped import DEMO_TRUTH
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ def evaluate(
     from excel_cam.labels.records import are_without_background
 
     _check_combination(ctx, labels, sweep)
-    if (dataset is None) == (classes is None):
-        raise click.UsageError("give the class names with either --dataset or --classes")
+    refuse_two_name_sources(dataset, classes)
+    if dataset is None and classes is None:
+        raise UsageError("give the class names with --dataset or --classes")
     truth = truth or (DEMO_TRUTH if dataset == "demo" else None)
     if truth is None:
         raise click.UsageError("Missing option '--truth': the folder of ground-truth PNGs.")
@@ -128,7 +130,10 @@ def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names:
     curve = p["curve"]
     if curve is not None and curve.suffix != ".svg":
         raise click.UsageError(f"--curve: {curve} does not end in .svg, which is what is drawn")
-    request = choose_sweep(p["cams"], truth, class_names, names, p["images"], p["labels"], p["powers"], p["thresholds"])
+    request = choose_sweep(
+        cams=p["cams"], truth=truth, class_names=class_names, names=names, images=p["images"], labels=p["labels"],
+        powers=p["powers"], thresholds=p["thresholds"],
+    )  # fmt: skip
     with progress_bar(len(request.names), "image") as bar:
         found = sweep_backgrounds(request, bar.update)
     _print(p["as_json"], found, format_sweep(found))

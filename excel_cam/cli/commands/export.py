@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
-
-FORMATS = ("irn", "clip-es", "psa", "deeplab", "mmseg", "coco-json")
+from excel_cam.export.trainers import TRAINERS
 
 
 @click.command()
-@click.option("--to", "trainer", type=click.Choice(FORMATS), required=True, help="What is to read the files.")
+@click.option("--to", "trainer", type=click.Choice(TRAINERS), required=True, help="What is to read the files.")
 @click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
 @click.option(
     "--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`; irn, clip-es and psa need it."
@@ -45,8 +44,12 @@ def export(
     from excel_cam.export.write import run_export
     from excel_cam.files.lists import read_names
 
+    refuse_two_name_sources(dataset, classes)
     names = None if names_from is None else tuple(read_names(names_from))
-    chosen = Export(choose_format(trainer, labels, cams, dataset, classes), labels, out, cams, images, names, overwrite)
+    chosen = Export(
+        format=choose_format(trainer, labels, cams, dataset, classes), labels=labels, out=out, cams=cams, images=images,
+        names=names, overwrite=overwrite,
+    )  # fmt: skip
     report = reporter(quiet)
     with progress_bar(None, "image", quiet) as bar:
         counts = run_export(chosen, report, bar.update)

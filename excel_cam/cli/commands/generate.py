@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
-import signal
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from excel_cam.classes import SPLITS
 from excel_cam.cli.config import RequiredOption, config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import (
@@ -23,22 +20,25 @@ from excel_cam.cli.options import (
     chosen_model,
     chosen_settings,
     default_workers,
+    lvc_option,
     model_options,
     png_mode_option,
     settings_options,
+    source_name,
 )
-from excel_cam.cli.progress import progress_bar, reporter
-from excel_cam.files.atomic import json_line
+from excel_cam.cli.progress import reporter
 from excel_cam.labels.shards import chosen_shard
+from excel_cam.shipped import adapter_path
 
-SPLITS = ("train", "train_aug", "val", "trainval", "train2014", "val2014", "train2017", "val2017")
+COCO_BOX_THRESHOLD = 0.88  # step 11.3
 
 
 @click.command()
 @click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "demo", "folder"]), required=True,
               help="What to label; demo comes with the package, with a model of its own.")  # fmt: skip
 @click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
-@click.option("--split", type=click.Choice(SPLITS), show_default="train_aug for voc, train2014 for coco",
+@click.option("--split", type=click.Choice([*SPLITS["voc"], *SPLITS["coco"]]),
+              show_default="train_aug for voc, train2014 for coco",
               help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
@@ -48,6 +48,7 @@ SPLITS = ("train", "train_aug", "val", "trainval", "train2014", "val2014", "trai
               help="Folder for the labels; made if it is not there.")  # fmt: skip
 @click.option("--save-cams", "cams", type=FOLDER,
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
+@lvc_option
 @png_mode_option
 @click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True,
@@ -70,21 +71,23 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
         excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
+        excel-cam generate --dataset voc --split train --lvc lvc-voc/ --out labels-lvc/
 
     Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore. The same command goes
     on where an earlier run stopped. Where standard output is not a terminal it carries the path of each finished
     label. Every option can also be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit
     status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
     """
-    from excel_cam.cli.outcome import outcome_record, summary
+    from excel_cam.cli.outcome import run_and_print
     from excel_cam.data.source import Source
-    from excel_cam.run.execute import Tally
-    from excel_cam.run.generate import run
     from excel_cam.run.plan import Destination
-    from excel_cam.run.settle import Request, Work, settle
+    from excel_cam.run.settle import Request, Work
 
-    p, report, tally = ctx.params, reporter(quiet), Tally()
+    p, report = ctx.params, reporter(quiet)
     settings, setting_sources = chosen_settings(ctx)
+    if p["lvc"] is not None and p["dataset"] == "coco" and source_name(ctx, "box_threshold") is None:
+        settings = dataclasses.replace(settings, box_threshold=COCO_BOX_THRESHOLD)  # as the release trains on COCO
+        setting_sources["box_threshold"] = "--lvc with coco"
     request = Request(
         source=Source(
             dataset=p["dataset"], root=p["root"], split=p["split"], tags=p["tags"], classes=p["classes"],
@@ -92,50 +95,13 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         ),
         destination=Destination(out=p["out"], png_mode=p["png_mode"], overwrite=p["overwrite"], cams=p["cams"]),
         model=chosen_model(ctx), settings=settings, setting_sources=setting_sources,
+        adapter=None if p["lvc"] is None else adapter_path(p["lvc"]),
         work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
     )  # fmt: skip
-    settled = settle(request, report)
-    # Labels are printed, those of earlier runs included, each as soon as its file is whole.
-    printing = as_json or not sys.stdout.isatty()
-    with (
-        _termination_as_interrupt(), _without_image_warnings(),
-        progress_bar(len(settled.data.samples), "image", quiet) as bar,
-    ):  # fmt: skip
-        for outcome in run(settled, report):
-            tally.add(outcome)
-            bar.update()
-            if outcome.reason is not None and not quiet:
-                bar.clear()
-                report(f"failed: {outcome.sample.name}: {outcome.reason}")
-            elif outcome.reason is None and printing:
-                names = settled.knowledge.label_names
-                click.echo(json_line(outcome_record(outcome, names)) if as_json else outcome.path, nl=not as_json)
-    report(summary(tally, settled))
+    tally = run_and_print(request, report, as_json, quiet)
     if p["dataset"] == "demo":
         labels = shlex.quote(str(p["out"]))
         report(f"next: excel-cam evaluate --labels {labels} --dataset demo")
         report(f"      excel-cam view {labels} --dataset demo --out report.html")
     if tally.failed:
         ctx.exit(EXIT_SOME_FAILED)
-
-
-@contextmanager
-def _without_image_warnings() -> Iterator[None]:
-    """What is wrong with an image is its reason in failed.jsonl, or of no consequence: not for Pillow to print too."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: threads wound up, the run record closed."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -13,6 +13,7 @@ from excel_cam.cli.commands.kb_write import kb_prompts, kb_write
 from excel_cam.cli.config import config_options
 from excel_cam.cli.options import FILE, chosen_model, chosen_settings, model_options, settings_options
 from excel_cam.cli.progress import reporter
+from excel_cam.settings import Settings
 
 if TYPE_CHECKING:
     from excel_cam.knowledge.base import KnowledgeBase
@@ -39,7 +40,7 @@ def kb_list() -> None:
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Attributes shown.")
 @click.option("--nearest", type=click.IntRange(1), default=3, show_default=True, help="Sentences per attribute.")
 @click.option("--clusters", type=int, help="B, as for generate.")
-@click.option("--keep", type=float, default=0.9, show_default=True, help="As for generate.")
+@click.option("--keep", type=float, default=Settings.keep, show_default=True, help="As for generate.")
 @model_options
 @click.pass_context
 def kb_show(
@@ -80,7 +81,6 @@ def _attributes(
     from excel_cam.model.clip import load_model
     from excel_cam.model.text_bank import build_text_bank
     from excel_cam.model.text_rows import sentence_rows
-    from excel_cam.settings import Settings
 
     settings = Settings(clusters=clusters, keep=keep)
     if not base.sentence_count:

@@ -101,7 +101,8 @@ def kb_write(ctx: click.Context, /, **p: Any) -> None:
         background=None if words is None else tuple(word.strip() for word in words.split(",") if word.strip()),
         has_background=not p["no_background"], overwrite=p["overwrite"],
         language_model=None if p["llm_url"] is None else LanguageModelChoice(
-            p["llm_url"], p["llm_model"], p["temperature"], p["timeout"], p["attempts"]
+            url=p["llm_url"], name=p["llm_model"], temperature=p["temperature"], timeout=p["timeout"],
+            attempts=p["attempts"],
         ),
     )  # fmt: skip
     write_base(request, clip_token_limit(), reporter(p["quiet"]), lambda total: _class_bar(total, p["quiet"]))

@@ -51,8 +51,7 @@ def label(
     status: 0 all done, 1 error, 2 usage, 3 some photographs could not be read.
     """
     from excel_cam.cli.exits import EXIT_SOME_FAILED
-    from excel_cam.cli.outcome import share_record, share_text
-    from excel_cam.files.atomic import json_line
+    from excel_cam.cli.outcome import print_photographs
     from excel_cam.run.photo_classes import choose_classes
     from excel_cam.run.photos import Writing, choose_places, label_photographs
 
@@ -63,14 +62,7 @@ def label(
     report("labels: 0 background, " + ", ".join(f"{value} {name}" for value, name in enumerate(choice.names, 1)))
     if choice.without_sentences and settings.attributes != "none":
         report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
-    failed = False
-    for result in label_photographs(places, choice, chosen_model(ctx), settings, Writing(png_mode, overwrite), report):
-        if result.reason is not None:
-            failed = True
-            report(f"failed: {result.reason}")
-        elif as_json:
-            click.echo(json_line(share_record(result, choice.names)), nl=False)
-        else:
-            click.echo(share_text(result, choice.names))
-    if failed:
+    writing = Writing(png_mode, overwrite)
+    results = label_photographs(places, choice, chosen_model(ctx), settings, writing, report)
+    if print_photographs(results, choice.names, as_json, report):
         ctx.exit(EXIT_SOME_FAILED)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import DATASET_CLASSES
-from excel_cam.cli.options import FILE
+from excel_cam.cli.options import FILE, refuse_two_name_sources
 
 
 @click.command()
@@ -42,8 +42,7 @@ def tags(
     from excel_cam.tags.gather import gather_tags
     from excel_cam.tags.write import check_tags_path, write_tags
 
-    if dataset is not None and classes is not None:
-        raise click.UsageError("give the class names with either --dataset or --classes")
+    refuse_two_name_sources(dataset, classes)
     check_tags_path(out, keys)
     if out.exists() and not overwrite:
         raise OutputError(f"{out} is there already; add --overwrite to replace it, or choose another --out")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER
+from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
@@ -49,10 +49,11 @@ def view(
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
     """
     from excel_cam.files.lists import read_names
-    from excel_cam.report.source import named_classes
+    from excel_cam.labels.folder import required_class_names
     from excel_cam.report.strip import MOST_ROWS
-    from excel_cam.report.write import View, run_view
+    from excel_cam.report.write import ReportRequest, write_report
 
+    refuse_two_name_sources(dataset, classes)
     if dataset == "demo":
         images, truth = images or DEMO_IMAGES, truth or DEMO_TRUTH
     if images is None:
@@ -66,13 +67,14 @@ def view(
         named = read_names(io.StringIO(names.replace(",", "\n")))
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
-    chosen = View(
-        labels, images, named_classes(labels, dataset, classes), truth, cams, named, out, order, limit, strip, rows,
-        overwrite,
+    class_names = required_class_names(labels, dataset, classes)
+    chosen = ReportRequest(
+        labels=labels, images=images, class_names=class_names, truth=truth, cams=cams, names=named, out=out,
+        order=order, limit=limit, strip=strip, rows=rows, overwrite=overwrite,
     )  # fmt: skip
 
     with progress_bar(None, "image", quiet) as bar:
-        for line in run_view(chosen, bar.update):
+        for line in write_report(chosen, bar.update):
             if not quiet:
                 bar.clear()
                 click.echo(line, err=True)
