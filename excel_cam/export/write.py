@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,17 @@ from excel_cam.wording import Report, readable_size
 class _Plan:
     """What there is to do. suffixes: of photographs that are no .jpg. earlier: the record of an export before, or {}.
 
-    kept: the images whose files stay. pending: those still to be written, with the digest of their sources.
+    kept: the images whose files stay. pending: those still to be written, with the digest of their sources. complete:
+    whether nothing is to be written at all.
     """
 
     export: Export
     names: Sequence[str]
     suffixes: dict[str, str]
     earlier: dict[str, Any]
-    kept: dict[str, Finished]
-    pending: dict[str, str]
+    kept: dict[str, Finished] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
+    complete: bool = False
 
     @property
     def record(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def run_export(export: Export, report: Report, on_image: Callable[[], None] = la
     photographs, `OutputError` where other files are in the way, where the disk is too small, or cannot be written.
     """
     plan = _plan(export)
-    if not plan.pending and _is_complete(plan):
+    if plan.complete:
         _remove_parts(export)
         for note in export.format.link_photographs(export.out, export.images) if export.images else ():
             report(note)
@@ -91,29 +93,35 @@ def _plan(export: Export) -> _Plan:
     """Look at all that is there; raises `OutputError` where it is in the way."""
     names = check_names(export)
     suffixes = photograph_suffixes(export, names)
-    earlier = _read_record(export)
+    record = _read_record(export)
+    earlier = record if _is_ours(export, record) else {}
     if not earlier and not export.overwrite:
-        _refuse_existing(export, names)
+        _refuse_existing(export, names, is_damaged=not record and export.record_path.exists())
     finished = read_finished(export.finished_path) if earlier and not export.overwrite else {}
-    joined = bool(export.format.parts_folder) and _is_complete(_Plan(export, names, suffixes, earlier, {}, {}))
+    plan = _Plan(export, names, suffixes, earlier)
+    complete = _is_complete(plan)
+    joined = complete and bool(export.format.parts_folder)
     pending = _pending(export, names, finished, joined)
     if joined and pending:  # the others' parts are gone
         pending = _pending(export, names, finished, False)
     kept = {name: finished[name] for name in names if name not in pending}
-    return _Plan(export, names, suffixes, earlier, kept, pending)
+    return replace(plan, kept=kept, pending=pending, complete=complete and not pending)
 
 
 def _read_record(export: Export) -> dict[str, Any]:
-    """What an earlier export of the same labels says of itself; empty where there is none, or it is damaged."""
+    """What an earlier export to this folder says of itself; empty where there is none, or it is damaged."""
     try:
         record = parse_object(export.record_path.read_text("utf-8", "replace"))
     except OSError as error:
         raise_if_machine(error, export.record_path)
         return {}
-    identity, now = record.get("identity"), export.identity()
-    # Files of another version are this export's all the same, to be made again.
-    ours = isinstance(identity, dict) and {**identity, "version": now["version"]} == now
-    return record if ours else {}
+    return record if isinstance(record.get("identity"), dict) else {}
+
+
+def _is_ours(export: Export, record: dict[str, Any]) -> bool:
+    """Whether a record is of an export of the same labels; what another version wrote of them is to be made again."""
+    now = export.identity()
+    return record.get("identity", {}) | {"version": now["version"]} == now
 
 
 def _pending(export: Export, names: Sequence[str], finished: dict[str, Finished], joined: bool) -> dict[str, str]:
@@ -129,9 +137,15 @@ def _pending(export: Export, names: Sequence[str], finished: dict[str, Finished]
 
 def _is_complete(plan: _Plan) -> bool:
     """Whether the files that name all images are there, and hold what was written."""
-    complete = plan.record | {"state": "complete", "files": _final_digests(plan.export)}
-    recorded = {key: plan.earlier.get(key) for key in complete}
-    return not plan.export.overwrite and recorded == complete and not _starting_file_is_due(plan)
+    digests = _final_digests(plan.export)
+    complete = plan.record | {"state": "complete", "files": digests}
+    if (
+        plan.export.overwrite
+        or not all(digests.values())
+        or any(plan.earlier.get(key) != complete[key] for key in complete)
+    ):
+        return False
+    return not _starting_file_is_due(plan)
 
 
 def _final_digests(export: Export) -> dict[str, str]:
@@ -211,14 +225,22 @@ def _remove_existing(export: Export, names: Sequence[str]) -> None:
             raise OutputError(f"{path} cannot be replaced: {error.strerror}") from error
 
 
-def _refuse_existing(export: Export, names: Sequence[str]) -> None:
+def _refuse_existing(export: Export, names: Sequence[str], is_damaged: bool) -> None:
+    """Raise `OutputError` where files are in the way. is_damaged: whether the record of what made them is."""
     wanted = _wanted(export, names)
     existing = [path for path in wanted if path.exists()]
-    if existing:
+    if not existing:
+        return
+    there = f"({len(existing):,} of {len(wanted):,} files)"
+    if is_damaged:
         raise OutputError(
-            f"{existing[0]}: there already ({len(existing):,} of {len(wanted):,} files) and not from this export, or "
-            "from labels made otherwise; add --overwrite to replace, or choose another --out"
+            f"{export.record_path}: the record of this export is damaged, and the export is there already {there}; "
+            "add --overwrite to make it anew, or choose another --out"
         )
+    raise OutputError(
+        f"{existing[0]}: there already {there} and not from this export, or from labels made otherwise; "
+        "add --overwrite to replace, or choose another --out"
+    )
 
 
 def _announce(export: Export, count: int, pending: int, needed: int, report: Report) -> None:
