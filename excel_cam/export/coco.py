@@ -6,10 +6,7 @@ interrupted export goes on; they are joined, and removed, at the end.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
-from excel_cam.errors import OutputError, UsageError
+from excel_cam.errors import UsageError
 from excel_cam.export.formats import Format, Images, LabelledImage
+from excel_cam.files.atomic import replacing
 from excel_cam.files.masks import read_mask
-
-PARTS_FOLDER = ".coco-json-parts"
 
 
 class CocoJSON(Format):
@@ -35,11 +31,11 @@ class CocoJSON(Format):
 
     name = "coco-json"
     final_files = ("annotations.json",)
-    keeps_image_files = False
+    parts_folder = ".coco-json-parts"
 
     def image_file(self, name: str) -> str:
         """The annotations of one image."""
-        return f"{PARTS_FOLDER}/{name}.json"
+        return f"{self.parts_folder}/{name}.json"
 
     def encode(self, image: LabelledImage) -> bytes:
         """A JSON list: each class of the label with its regions as compressed RLE, area and box (x, y, w, h)."""
@@ -54,19 +50,10 @@ class CocoJSON(Format):
         """Run lengths need about as much as the PNG does, and are there twice until they are joined."""
         return 2 * (image.label.stat().st_size + 200)
 
-    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+    def finish(self, out: Path, images: Images) -> list[str]:
         """Join all images' annotations."""
-        path = out / self.final_files[0]
-        part = path.with_name(f".{path.name}.part")
-        try:
-            with part.open("w", encoding="utf-8") as stream:
-                self._write(stream, out, images)
-            os.replace(part, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-        shutil.rmtree(out / PARTS_FOLDER)
+        with replacing(out / self.final_files[0]) as part, part.open("w", encoding="utf-8") as stream:
+            self._write(stream, out, images)
         return ["coco-json: pixels of 255 (ignore) are in no annotation; COCO has no such value"]
 
     def _write(self, stream: IO[str], out: Path, images: Images) -> None:

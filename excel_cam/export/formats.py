@@ -39,8 +39,9 @@ class Format(ABC):
     name: ClassVar[str]
     needs_maps: ClassVar[bool] = False
     one_suffix: ClassVar[bool] = False  # whether all photographs have to end alike
-    keeps_image_files: ClassVar[bool] = True  # False: they are joined, and removed, at the end
+    parts_folder: ClassVar[str] = ""  # of images' files that are joined, and removed, at the end; "" where they stay
     final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
+    starting_file: ClassVar[str] = ""  # one to start from, which the user may change; "" where there is none
 
     @abstractmethod
     def image_file(self, name: str) -> str:
@@ -55,8 +56,16 @@ class Format(ABC):
         """About how many bytes that will be, without reading pixels."""
 
     @abstractmethod
-    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+    def finish(self, out: Path, images: Images) -> list[str]:
         """Write the files that name all images; returns notes for the user. Raises `OutputError`."""
+
+    def link_photographs(self, out: Path, photographs: Path | None) -> list[str]:
+        """Make the photographs part of the export, where it needs them; returns notes. Raises `OutputError`."""
+        return []
+
+    def starting_content(self, out: Path, suffix: str) -> bytes:
+        """The content of `starting_file`. suffix: that of the photographs, where they have to end alike."""
+        return b""
 
     def check_name(self, name: str) -> None:
         """Raise `DataError` for a name that this format's lists cannot hold."""

@@ -1,16 +1,15 @@
 """What trainers that start from class maps read: dictionaries in .npy files, and image-level labels.
 
     irn       cam/<name>.npy: `keys` LongTensor, `cam` tensor at a quarter of the size, `high_res` numpy at full size
-    clip-es   cams/<name>.npy: `keys` numpy, `attn_highres` float16 at full size
+    clip-es   voc-cams/ or coco-cams/<name>.npy: `keys` numpy, `attn_highres` float16 at full size
     psa       cam/<name>.npy: class index -> map at full size
 
 Class indices are 0-based everywhere. Maps are those behind the labels before refinement: each stretched to 0..1 on the
-patch grid, then enlarged bilinearly (step 6.1). Every file is a dictionary that `numpy.save` pickled.
+patch grid, then enlarged bilinearly (step 6.1). Every file is a pickled dictionary that old numpy and torch read too.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from excel_cam.classes import COCO_CLASSES, VOC_CLASSES
 from excel_cam.errors import DataError
 from excel_cam.export.formats import Format, Images, LabelledImage, two_columns, write_lines
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.npy_write import AsTensor, npy_bytes
 from excel_cam.labels.class_maps import read_maps
 
 if TYPE_CHECKING:
@@ -36,11 +37,10 @@ class MapsFormat(Format):
     """A trainer that reads class maps."""
 
     needs_maps = True
-    folder = "cam"
 
     def image_file(self, name: str) -> str:
         """The dictionary file, folders of the name mirrored."""
-        return f"{self.folder}/{name}.npy"
+        return f"cam/{name}.npy"
 
     def _write_image_labels(self, out: Path, images: Images) -> list[str]:
         """Write cls_labels.npy with IRN's whole-number keys, and cls_labels_onehot.npy with names as keys."""
@@ -69,11 +69,9 @@ class IRN(MapsFormat):
 
     def encode(self, image: LabelledImage) -> bytes:
         """`keys` (K,) int64 tensor, `cam` (K, ⌈H/4⌉, ⌈W/4⌉) float32 tensor, `high_res` (K, H, W) float32 numpy."""
-        import torch
-
         content = {
-            "keys": torch.tensor(image.keys, dtype=torch.int64),
-            "cam": enlarged_maps(image, len(self.class_names), *_quarter(image.size)),
+            "keys": AsTensor(np.array(image.keys, np.int64)),
+            "cam": AsTensor(enlarged_maps(image, len(self.class_names), *_quarter(image.size)).numpy()),
             "high_res": enlarged_maps(image, len(self.class_names), *image.size).numpy(),
         }
         return npy_bytes(content)
@@ -82,18 +80,31 @@ class IRN(MapsFormat):
         """Both sets of maps in float32."""
         return _OVERHEAD + _FLOAT32 * len(image.keys) * (_area(image.size) + _area(_quarter(image.size)))
 
-    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+    def finish(self, out: Path, images: Images) -> list[str]:
         """Write image-level labels and the list of names."""
         write_lines(out / self.final_files[2], (image.name for image in images()))
         return self._write_image_labels(out, images)
 
 
 class ClipES(MapsFormat):
-    """CLIP-ES: its maps, and a list of names for --split_file."""
+    """CLIP-ES: its maps, and a list of names for --split_file.
+
+    It looks for `voc`, then `coco`, in the path of the maps, and counts 21 or 81 classes by it.
+    """
 
     name = "clip-es"
-    folder = "cams"
     final_files = ("train_cam.txt",)
+
+    def image_file(self, name: str) -> str:
+        """The dictionary file in a folder whose name tells CLIP-ES how many classes there can be."""
+        data_set = "voc" if len(self.class_names) <= len(VOC_CLASSES) else "coco"
+        return f"{data_set}-cams/{name}.npy"
+
+    def check_name(self, name: str) -> None:
+        """Its list is read up to a space or a `#`."""
+        super().check_name(name)
+        if "#" in name or any(character.isspace() for character in name):
+            raise DataError(f"name {name!r} holds a space or a #, at which CLIP-ES ends a name; rename the file")
 
     def encode(self, image: LabelledImage) -> bytes:
         """`keys` (K,) int64 numpy, `attn_highres` (K, H, W) float16 numpy."""
@@ -104,10 +115,24 @@ class ClipES(MapsFormat):
         """The maps in float16."""
         return _OVERHEAD + _FLOAT16 * len(image.keys) * _area(image.size)
 
-    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
-        """Write the list of names."""
-        write_lines(out / self.final_files[0], (image.name for image in images()))
-        return []
+    def finish(self, out: Path, images: Images) -> list[str]:
+        """Write the list of names; CLIP-ES takes the greatest of an image's maps, so those without a class stop it."""
+        has_class = {image.name: bool(image.keys) for image in images()}
+        listed = [name for name, has in has_class.items() if has]
+        write_lines(out / self.final_files[0], listed)
+        notes = []
+        if left_out := len(has_class) - len(listed):
+            notes.append(
+                f"{self.final_files[0]} leaves out {left_out:,} images without a class, on which CLIP-ES stops; "
+                "they are background"
+            )
+        if len(listed) == 1:
+            notes.append(f"{self.final_files[0]} has one name; CLIP-ES reads VOC's lists from two names up")
+        if len(self.class_names) > len(COCO_CLASSES):
+            notes.append(
+                f"CLIP-ES counts {len(COCO_CLASSES)} classes; set n_class to {len(self.class_names) + 1} in it"
+            )
+        return notes
 
 
 class PSA(MapsFormat):
@@ -125,7 +150,7 @@ class PSA(MapsFormat):
         """The maps in float32."""
         return _OVERHEAD + _FLOAT32 * len(image.keys) * _area(image.size)
 
-    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+    def finish(self, out: Path, images: Images) -> list[str]:
         """Write image-level labels and the two-column list."""
         write_lines(out / self.final_files[2], (two_columns(image) for image in images()))
         return self._write_image_labels(out, images)
@@ -141,13 +166,6 @@ def enlarged_maps(image: LabelledImage, class_count: int, height: int, width: in
         raise DataError(f"{image.name}: no class maps; give their folder with --cams")
     maps = torch.from_numpy(read_maps(image.maps, class_count).maps)
     return upsample_maps(maps, height, width) if len(maps) else torch.zeros(0, height, width)
-
-
-def npy_bytes(dictionary: dict[Any, Any]) -> bytes:
-    """The .npy file that `numpy.save(path, dictionary)` writes."""
-    stream = io.BytesIO()
-    np.save(stream, np.array(dictionary, dtype=object), allow_pickle=True)
-    return stream.getvalue()
 
 
 def _quarter(size: tuple[int, int]) -> tuple[int, int]:

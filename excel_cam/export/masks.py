@@ -1,6 +1,6 @@
 """Trainers that read label PNGs.
 
-deeplab   SegmentationClassAug/<name>.png, and lines `/JPEGImages/x.jpg /SegmentationClassAug/x.png`
+deeplab   VOC2012/SegmentationClassAug/<name>.png, and lines `/JPEGImages/x.jpg /SegmentationClassAug/x.png`
 mmseg     ann_dir/<name>.png, splits/train.txt of bare names, and a configuration to start from
 """
 
@@ -16,7 +16,6 @@ from PIL import Image
 from excel_cam.classes import voc_palette
 from excel_cam.errors import DataError, OutputError
 from excel_cam.export.formats import Format, Images, LabelledImage, two_columns, write_lines
-from excel_cam.files.atomic import write_atomically
 from excel_cam.files.masks import read_mask
 
 
@@ -42,7 +41,7 @@ class MaskFormat(Format):
         return image.label.stat().st_size
 
     def link_photographs(self, out: Path, photographs: Path | None) -> list[str]:
-        """Link the folder of photographs into the export, so that the export is a complete root."""
+        """Link the folder of photographs into the export, unless it is; so the export is a complete root."""
         link = out / self.photograph_folder
         if photographs is None:
             return [f"put or link the photographs into {link}; --images DIR links them"]
@@ -58,12 +57,12 @@ class MaskFormat(Format):
 
 
 class DeepLab(MaskFormat):
-    """kazuto1011/deeplab-pytorch: a VOC root with a two-column list; 255 is ignored."""
+    """kazuto1011/deeplab-pytorch: VOC's folder, which it joins to its root, with a two-column list; 255 is ignored."""
 
     name = "deeplab"
-    folder = "SegmentationClassAug"
-    photograph_folder = "JPEGImages"
-    final_files = ("ImageSets/SegmentationAug/train_aug.txt",)
+    folder = "VOC2012/SegmentationClassAug"
+    photograph_folder = "VOC2012/JPEGImages"
+    final_files = ("VOC2012/ImageSets/SegmentationAug/train_aug.txt",)
 
     def check_name(self, name: str) -> None:
         """Columns are parted by a space."""
@@ -71,10 +70,10 @@ class DeepLab(MaskFormat):
         if any(character.isspace() for character in name):
             raise DataError(f"name '{name}' holds a space, which parts the columns of deeplab's list; rename the file")
 
-    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
+    def finish(self, out: Path, images: Images) -> list[str]:
         """Write the two-column list."""
         write_lines(out / self.final_files[0], (two_columns(image) for image in images()))
-        return self.link_photographs(out, photographs)
+        return []
 
 
 class MMSegmentation(MaskFormat):
@@ -84,7 +83,8 @@ class MMSegmentation(MaskFormat):
     one_suffix = True
     folder = "ann_dir"
     photograph_folder = "img_dir"
-    final_files = ("splits/train.txt", "excel_cam_dataset.py")
+    final_files = ("splits/train.txt",)
+    starting_file = "excel_cam_dataset.py"
 
     def check_name(self, name: str) -> None:
         """Lines are stripped."""
@@ -92,22 +92,22 @@ class MMSegmentation(MaskFormat):
         if name != name.strip():
             raise DataError(f"name '{name}' begins or ends with a space, which mmseg's list loses; rename the file")
 
-    def finish(self, out: Path, images: Images, photographs: Path | None) -> list[str]:
-        """Write the list of names and the configuration."""
+    def finish(self, out: Path, images: Images) -> list[str]:
+        """Write the list of names."""
         write_lines(out / self.final_files[0], (image.name for image in images()))
-        suffix = next(images()).suffix
-        write_atomically(out / self.final_files[1], self._configuration(out, suffix).encode())
-        return self.link_photographs(out, photographs)
+        return []
 
-    def _configuration(self, out: Path, suffix: str) -> str:
+    def starting_content(self, out: Path, suffix: str) -> bytes:
+        """A data-set configuration."""
         names = ("background", *self.class_names)
         colours = voc_palette()
         palette = [list(colours[3 * value : 3 * value + 3]) for value in range(len(names))]
         root = out.resolve()
-        return _CONFIGURATION.format(
-            root=str(root), itself=str(root / self.final_files[1]), names=names, palette=palette, count=len(names),
+        text = _CONFIGURATION.format(
+            root=str(root), itself=str(root / self.starting_file), names=names, palette=palette, count=len(names),
             suffix=suffix, images=self.photograph_folder, labels=self.folder, split=self.final_files[0],
         )  # fmt: skip
+        return text.encode()
 
 
 _CONFIGURATION = """\

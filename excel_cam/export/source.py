@@ -9,13 +9,15 @@ from typing import Any
 
 from excel_cam.errors import DataError, UsageError
 from excel_cam.export.formats import Format, LabelledImage
+from excel_cam.files.atomic import hash_file, hash_json
+from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.masks import DAMAGE_ERRORS, mask_names, mask_path
 from excel_cam.files.open_image import MASKS, open_image
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.wording import size_text
 
-FORMAT_VERSION = 1  # raised when the meaning of exported files changes
+FORMAT_VERSION = 2  # raised when exported files change: all are then made again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,11 @@ class Export:
     def record_path(self) -> Path:
         """The file that says what an export was made from."""
         return self.out / f"export-{self.format.name}.json"
+
+    @property
+    def finished_path(self) -> Path:
+        """The list of the images' files that are finished."""
+        return self.out / f"export-{self.format.name}.jsonl"
 
     def identity(self) -> dict[str, Any]:
         """What decides the exported files, besides the labels' and maps' own content."""
@@ -84,6 +91,21 @@ def sources_of(export: Export, name: str) -> list[Path]:
     """The files an image's own file is made from."""
     maps = [] if export.cams is None else [export.cams / f"{name}.npz"]
     return [mask_path(export.labels, name), *maps]
+
+
+def made_from(export: Export, name: str) -> str:
+    """32 hexadecimal digits that change with the content of an image's sources, and with what is made of it.
+
+    Raises `DataError` where one cannot be read.
+    """
+    digests = []
+    for path in sources_of(export, name):
+        try:
+            digests.append(hash_file(path))
+        except OSError as error:
+            raise_if_machine(error, path)
+            raise DataError(f"{path}: cannot be read ({error.strerror or error}); make it again") from None
+    return hash_json([FORMAT_VERSION, *digests])[:32]
 
 
 def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, str]) -> Iterator[LabelledImage]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import json_line, write_atomically
+from excel_cam.files.npy_write import npy_bytes
 from excel_cam.tags.lookup import Tags, number_of_name
 from excel_cam.wording import quoted
 
@@ -88,15 +88,7 @@ def _npy_bytes(path: Path, tags: Tags, class_names: Sequence[str], keys: str) ->
             raise OutputError(f"{path}: two images have the number {key}, the second is {quoted(name)}; use --keys str")
         rows[key] = np.zeros(len(class_names), np.float32)
         rows[key][list(indices)] = 1
-    content = np.empty((), object)
-    content[()] = rows
-    stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(content))
-    # Protocol 3 names functions in lines of text. By the name that numpy 2 gives this one, numpy 1 would not find it;
-    # by that of numpy 1 both do. No name of an image holds a line's end, so nothing else can be meant.
-    pickled = pickle.dumps(content, 3)
-    stream.write(pickled.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
-    return stream.getvalue()
+    return npy_bytes(rows)
 
 
 def _number(path: Path, name: str, class_names: Sequence[str]) -> int:

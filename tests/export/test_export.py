@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from drawn import draw_photograph
+from exports import IMAGES, STAMP, arguments, contents, error_line, patch_maps, stripes
 from PIL import Image
 
 from excel_cam.classes import VOC_CLASSES
@@ -24,52 +24,6 @@ from excel_cam.labels.class_maps import write_maps
 from excel_cam.wording import readable_size
 
 Run = Callable[..., Result]
-
-# name -> (height, width), 0-based classes with maps, label values in vertical stripes
-IMAGES: dict[str, tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]]] = {
-    "2007_000032": ((41, 50), (0, 14), (0, 1, 15)),
-    "2007_000039": ((30, 33), (19,), (20, 255)),
-    "2011_003276": ((24, 20), (), (0,)),
-}
-STAMP = "0" * 32
-
-
-def patch_maps(name: str) -> np.ndarray:
-    keys = IMAGES[name][1]
-    ramp = np.linspace(-3, 5, 20 * 20, dtype=np.float32).reshape(20, 20)
-    return np.stack([ramp * (1 + key) for key in keys]) if keys else np.zeros((0, 20, 20), np.float32)
-
-
-def stripes(name: str) -> np.ndarray:
-    (height, width), _keys, values = IMAGES[name]
-    columns = np.array(values, np.uint8)[np.arange(width) * len(values) // width]
-    return np.repeat(columns[None], height, axis=0)
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> SimpleNamespace:
-    """Labels, class maps and photographs of three images in VOC's names."""
-    labels, cams, images = tmp_path / "labels", tmp_path / "cams", tmp_path / "photographs"
-    for folder in (labels, cams, images):
-        folder.mkdir()
-    for index, (name, (size, keys, _values)) in enumerate(IMAGES.items()):
-        Image.fromarray(stripes(name)).save(labels / f"{name}.png")
-        write_maps(cams / f"{name}.npz", patch_maps(name), keys, size, STAMP)
-        draw_photograph(*size, index).save(images / f"{name}.jpg")
-    return SimpleNamespace(labels=labels, cams=cams, images=images, out=tmp_path / "out")
-
-
-def arguments(made: SimpleNamespace, to: str, *more: object) -> list[object]:
-    given = ["export", "--to", to, "--labels", made.labels, "--dataset", "voc", "--out", made.out]
-    if to in ("irn", "clip-es", "psa"):
-        given += ["--cams", made.cams]
-    return [*given, *more]
-
-
-def error_line(result: Result, status: int = 1) -> str:
-    assert result.exit_code == status, result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
-    return line
 
 
 def expected_map(name: str, index: int, height: int, width: int) -> np.ndarray:
@@ -134,24 +88,67 @@ def test_irn_reads_it(excel_cam: Run, made: SimpleNamespace) -> None:
     assert load_dictionary(made.out / "cls_labels_onehot.npy").keys() == IMAGES.keys()
 
 
+def clip_es_names(maps: Path, split_file: Path) -> tuple[list[str], int]:
+    """The names CLIP-ES goes through and the number of its classes, both by the path of the maps."""
+    is_coco = "coco" in str(maps)
+    if "voc" in str(maps):
+        return list(np.loadtxt(split_file, dtype=str)), 81 if is_coco else 21
+    assert is_coco
+    return [line.rstrip().split(" ")[0] for line in split_file.open()], 81
+
+
+def clip_es_label(path: Path, name: str) -> np.ndarray:
+    stored = load_dictionary(path / f"{name}.npy")
+    maps = stored["attn_highres"]
+    background = np.power(1 - np.max(maps, axis=0, keepdims=True), 1)
+    places = np.pad(stored["keys"] + 1, (1, 0), mode="constant")
+    label: np.ndarray = places[np.argmax(np.concatenate((background, maps), axis=0), axis=0)].astype(np.uint8)
+    return label
+
+
 def test_clip_es_reads_it(excel_cam: Run, made: SimpleNamespace) -> None:
-    assert excel_cam(*arguments(made, "clip-es")).exit_code == 0
-    names = list(np.loadtxt(made.out / "train_cam.txt", dtype=str))
-    assert names == sorted(IMAGES)
+    result = excel_cam(*arguments(made, "clip-es"))
+    assert result.exit_code == 0
+    assert "leaves out 1 images without a class" in result.stderr
+    names, class_count = clip_es_names(Path("voc-cams"), made.out / "train_cam.txt")
+    assert class_count == 21
+    assert names == [name for name in sorted(IMAGES) if IMAGES[name][1]]
     for name in names:
         size, keys, _values = IMAGES[name]
-        stored = load_dictionary(made.out / "cams" / f"{name}.npy")
+        stored = load_dictionary(made.out / "voc-cams" / f"{name}.npy")
         assert set(stored) == {"keys", "attn_highres"}
         assert isinstance(stored["keys"], np.ndarray)
         assert tuple(stored["keys"]) == keys
         maps = stored["attn_highres"]
         assert (maps.dtype, maps.shape) == (np.float16, (len(keys), *size))
-        if keys:
-            background = 1 - np.max(maps, axis=0, keepdims=True)
-            places = np.pad(stored["keys"] + 1, (1, 0), mode="constant")
-            label = places[np.argmax(np.concatenate((background, maps)), axis=0)]
-            assert set(np.unique(label)) <= {0, *(key + 1 for key in keys)}
-            assert np.abs(maps[0] - expected_map(name, 0, *size)).max() < 2e-3
+        assert set(np.unique(clip_es_label(made.out / "voc-cams", name))) <= {0, *(key + 1 for key in keys)}
+        assert np.abs(maps[0] - expected_map(name, 0, *size)).max() < 2e-3
+
+
+def test_clip_es_reads_coco(excel_cam: Run, made: SimpleNamespace) -> None:
+    write_maps(made.cams / "2007_000039.npz", patch_maps("2007_000039"), (79,), (30, 33), STAMP)
+    command = [argument if argument != "voc" else "coco" for argument in arguments(made, "clip-es")]
+    assert excel_cam(*command).exit_code == 0
+    names, class_count = clip_es_names(Path("coco-cams"), made.out / "train_cam.txt")
+    assert class_count == 81
+    assert names == ["2007_000032", "2007_000039"]
+    assert clip_es_label(made.out / "coco-cams", "2007_000039").max() == 80
+
+
+def test_lists_that_clip_es_cannot_read_are_said(excel_cam: Run, made: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("2007_000039\n")
+    assert "from two names up" in excel_cam(*arguments(made, "clip-es", "--list", tmp_path / "names.txt")).stderr
+    (tmp_path / "classes.txt").write_text("".join(f"class number {number}\n" for number in range(81)))
+    command = [argument for argument in arguments(made, "clip-es") if argument not in ("--dataset", "voc")]
+    made.out = made.out.with_name("many")
+    command[command.index("--out") + 1] = made.out
+    assert "set n_class to 82" in excel_cam(*command, "--classes", tmp_path / "classes.txt").stderr
+    for name in ("my cat", "cat#2"):
+        for folder, suffix in ((made.labels, ".png"), (made.cams, ".npz")):
+            (folder / f"2007_000032{suffix}").replace(folder / f"{name}{suffix}")
+        assert f"'{name}' holds a space or a #" in error_line(excel_cam(*arguments(made, "clip-es")))
+        for folder, suffix in ((made.labels, ".png"), (made.cams, ".npz")):
+            (folder / f"{name}{suffix}").replace(folder / f"2007_000032{suffix}")
 
 
 def test_psa_reads_it(excel_cam: Run, made: SimpleNamespace) -> None:
@@ -176,14 +173,15 @@ def test_psa_reads_it(excel_cam: Run, made: SimpleNamespace) -> None:
 def test_deeplab_reads_it(excel_cam: Run, made: SimpleNamespace) -> None:
     result = excel_cam(*arguments(made, "deeplab", "--images", made.images))
     assert result.exit_code == 0, result.stderr
-    listed = (made.out / "ImageSets" / "SegmentationAug" / "train_aug.txt").read_text().splitlines()
-    files = [line.rstrip().split(" ") for line in listed]
-    assert len(files) == 3
-    for photograph, label in files:
+    root = os.path.join(made.out, f"VOC{2012}")  # what the loader makes of its root and year
+    with open(os.path.join(root, "ImageSets/SegmentationAug", "train_aug.txt")) as stream:
+        photographs, labels = zip(*[line.rstrip().split(" ") for line in stream], strict=True)
+    assert len(photographs) == 3
+    for photograph, label in zip(photographs, labels, strict=True):
         name = photograph.split("/")[-1].split(".")[0]
-        with Image.open(os.path.join(made.out, photograph[1:])) as image:
+        with Image.open(os.path.join(root, photograph[1:])) as image:
             assert image.size[::-1] == IMAGES[name][0]
-        with Image.open(os.path.join(made.out, label[1:])) as image:
+        with Image.open(os.path.join(root, label[1:])) as image:
             assert image.mode == "L"
             assert np.array_equal(np.asarray(image, np.int32), stripes(name))
 
@@ -246,9 +244,9 @@ def test_palette_labels_in_folders_become_grey(excel_cam: Run, made: SimpleNames
     picture.putpalette([255, 0, 0] * 256)
     picture.save(made.labels / "sub" / "cat.png")
     assert excel_cam(*arguments(made, "deeplab")).exit_code == 0
-    with Image.open(made.out / "SegmentationClassAug" / "sub" / "cat.png") as image:
+    with Image.open(made.out / "VOC2012" / "SegmentationClassAug" / "sub" / "cat.png") as image:
         assert (image.mode, image.getpixel((0, 0))) == ("L", 7)
-    lines = (made.out / "ImageSets" / "SegmentationAug" / "train_aug.txt").read_text().splitlines()
+    lines = (made.out / "VOC2012" / "ImageSets" / "SegmentationAug" / "train_aug.txt").read_text().splitlines()
     assert lines[-1] == "/JPEGImages/sub/cat.jpg /SegmentationClassAug/sub/cat.png"
 
 
@@ -271,7 +269,7 @@ def test_photographs_of_other_endings(excel_cam: Run, made: SimpleNamespace) -> 
     assert ".jpg, .png" in line
     assert "--list" in line
     assert excel_cam(*arguments(made, "deeplab", "--images", made.images)).exit_code == 0
-    assert "/JPEGImages/2007_000039.png " in (made.out / "ImageSets/SegmentationAug/train_aug.txt").read_text()
+    assert "/JPEGImages/2007_000039.png " in (made.out / "VOC2012/ImageSets/SegmentationAug/train_aug.txt").read_text()
 
 
 def test_class_names_come_from_the_run_record(excel_cam: Run, made: SimpleNamespace) -> None:
@@ -286,12 +284,8 @@ def test_class_names_come_from_the_run_record(excel_cam: Run, made: SimpleNamesp
 # ---- going on, and not overwriting
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop as Ctrl-C does when so many files, the record among them, are written."""
+    """Stop as Ctrl-C does when so many files, the record and the list of finished ones among them, are written."""
     write, written = export_module.write_atomically, []
 
     def write_some(path: Path, content: bytes) -> None:
@@ -311,7 +305,7 @@ def test_an_interrupted_export_goes_on(
     whole = contents(made.out)
     made.out = made.out.with_name("again")
     with monkeypatch.context() as patch:
-        interrupt_after(3, patch)
+        interrupt_after(4, patch)
         assert excel_cam(*arguments(made, to)).exit_code == 130
     result = excel_cam(*arguments(made, to))
     assert "(1 new, 2 kept)" in result.stderr
@@ -326,14 +320,14 @@ def test_a_newer_label_is_exported_again(excel_cam: Run, made: SimpleNamespace) 
     later = label.stat().st_mtime_ns + 10**9
     os.utime(label, ns=(later, later))
     assert "(1 new, 2 kept)" in excel_cam(*arguments(made, "deeplab")).stderr
-    with Image.open(made.out / "SegmentationClassAug" / "2011_003276.png") as image:
+    with Image.open(made.out / "VOC2012" / "SegmentationClassAug" / "2011_003276.png") as image:
         assert image.getpixel((0, 0)) == 3
 
 
 def test_files_in_the_way_are_not_replaced_silently(
     excel_cam: Run, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign = made.out / "SegmentationClassAug" / "2011_003276.png"
+    foreign = made.out / "VOC2012" / "SegmentationClassAug" / "2011_003276.png"
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"somebody's work")
     later = foreign.stat().st_mtime_ns + 10**12
@@ -364,7 +358,7 @@ def test_a_list_narrows_an_export(excel_cam: Run, made: SimpleNamespace, tmp_pat
     (tmp_path / "names.txt").write_text("2007_000039\n")
     assert excel_cam(*arguments(made, "clip-es", "--list", tmp_path / "names.txt")).exit_code == 0
     assert (made.out / "train_cam.txt").read_text() == "2007_000039\n"
-    assert [path.name for path in (made.out / "cams").iterdir()] == ["2007_000039.npy"]
+    assert [path.name for path in (made.out / "voc-cams").iterdir()] == ["2007_000039.npy"]
 
 
 # ---- the disk
@@ -456,7 +450,7 @@ def test_without_pycocotools_the_extra_is_named(
 
 
 def test_a_folder_of_other_photographs_is_not_replaced(excel_cam: Run, made: SimpleNamespace) -> None:
-    (made.out / "JPEGImages").mkdir(parents=True)
+    (made.out / "VOC2012" / "JPEGImages").mkdir(parents=True)
     assert "remove it" in error_line(excel_cam(*arguments(made, "deeplab", "--images", made.images)))
 
 

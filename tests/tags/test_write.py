@@ -111,13 +111,6 @@ def test_plain_numpy_reads_the_dictionaries_as_the_trainers_do(tmp_path: Path) -
         assert not second.any()
 
 
-def test_numpy_1_can_read_the_dictionaries_too(tmp_path: Path) -> None:
-    write_tags(tmp_path / "a.npy", {"a": (0,)}, ("cat",))
-    content = (tmp_path / "a.npy").read_bytes()
-    assert b"cnumpy.core.multiarray\n" in content
-    assert b"numpy._core" not in content
-
-
 def test_keys_are_chosen_by_file_name_or_said(tmp_path: Path) -> None:
     tags = {"2007_000032": (0,)}
     for file_name, keys, expected in (

@@ -37,7 +37,7 @@ def export(
 
     irn, clip-es and psa need the class maps behind the labels: run `excel-cam generate` with --save-cams, they are
     small and not made up from hard labels. The disk an export needs is said first; the same command goes on where an
-    interrupted one stopped, and renews what is older than its label.
+    interrupted one stopped, and renews files that changed or whose label did.
     """
     from excel_cam.export.choose import choose_format
     from excel_cam.export.source import Export
