@@ -3,27 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 Report = Callable[[str], None]  # takes a line worth telling the user
 
 _QUOTED_LENGTH = 100  # characters of an input's own text that a message repeats
+# What a terminal obeys: control characters of both sets but the line's end, separators of lines, marks and overrides of
+# the direction of writing. Half characters, which no encoding has, stand for bytes of file names that are not text.
+_OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """`text` for a terminal or message: what a terminal would obey is spelt `\\u001b`, as JSON does."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def quoted(value: object) -> str:
-    """`value` as it stands in its file, on one line and cut short, for a message."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # nested too deep, or a whole number of thousands of digits
-        return f"{type(value).__name__} too long to show"
-    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"
+    """`value` as it stands in its file, on one line and cut short, for a message.
+
+    Takes no longer for values nested deeply, or within themselves, than for short ones.
+    """
+    text = ""
+    for part in _parts(value):
+        text += part
+        if len(text) > _QUOTED_LENGTH:
+            return text[:_QUOTED_LENGTH] + "…"
+    return text
+
+
+def _parts(value: object) -> Iterator[str]:
+    """The text of `repr(value)` piece by piece; every level of nesting gives a piece before the next is entered."""
+    if isinstance(value, str | bytes | bytearray):
+        yield repr(value[: _QUOTED_LENGTH + 1])
+    elif isinstance(value, Mapping):
+        yield "{"
+        for index, (key, inner) in enumerate(value.items()):
+            yield ", " if index else ""
+            yield from _parts(key)
+            yield ": "
+            yield from _parts(inner)
+        yield "}"
+    elif isinstance(value, list | tuple | Set):
+        opening, closing = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
+        yield opening
+        for index, inner in enumerate(value):
+            yield ", " if index else ""
+            yield from _parts(inner)
+        yield "," + closing if isinstance(value, tuple) and len(value) == 1 else closing
+    else:
+        yield _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    if value is None or isinstance(value, bool | int | float | complex):
+        try:
+            return repr(value)
+        except ValueError:  # a whole number of thousands of digits
+            return f"{type(value).__name__} too long to show"
+    return f"<{type(value).__name__}>"
 
 
 def first_lines(items: Iterable[str], limit: int = 3) -> str:
     """The first few of `items`, comma-separated, with a count of the rest: for error messages."""
     items = list(items)
-    shown = ", ".join(items[:limit])
-    return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
+    first = ", ".join(items[:limit])
+    return first if len(items) <= limit else f"{first} and {len(items) - limit:,} more"
 
 
 def readable_size(count: int) -> str:

@@ -61,6 +61,7 @@ def excel_cam() -> Callable[..., Result]:
         result = CliRunner().invoke(cli, [str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
+        assert "this is a fault of the program" not in result.stderr, result.stderr
         return result
 
     return run

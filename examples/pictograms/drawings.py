@@ -1,10 +1,13 @@
 """The drawings scenes are made of: which pictogram shows which VOC class, in which family, and what training may see.
 
 Families are folders or files named on the command line as NAME=PATH; where they come from is in README.md here.
+
+    python drawings.py --out run/drawings.npz --names fluent-flat/package --family fluent=fluent/package/assets ...
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 from dataclasses import dataclass
@@ -184,3 +187,19 @@ def load_drawings(families: dict[str, Path], names: Path | None, cache: Path) ->
     arrays: dict[str, Any] = {str(index): d.pixels for index, d in enumerate(drawings)}
     np.savez_compressed(cache, heads=titles, **arrays)
     return drawings
+
+
+def main() -> None:
+    """Render all drawings into a file that composing and training take."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="drawings.npz to write")
+    parser.add_argument("--family", action="append", required=True, metavar="NAME=PATH", help="may be repeated")
+    parser.add_argument("--names", type=Path, help="folder of an icon set with chars.json, for names of code points")
+    arguments = parser.parse_args()
+    families = {name: Path(path) for name, _, path in (entry.partition("=") for entry in arguments.family)}
+    drawings = load_drawings(families, arguments.names, arguments.out)
+    print(f"{arguments.out}: {len(drawings)} drawings of {len({drawing.family for drawing in drawings})} families")
+
+
+if __name__ == "__main__":
+    main()

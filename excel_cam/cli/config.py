@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import click
 
 from excel_cam.cli.options import CONFIG_META, FILE, BatchSize, Numbers, chosen_settings, source_name
+from excel_cam.cli.terminal import show
 from excel_cam.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -48,7 +49,7 @@ def config_options(command: Command) -> Command:
     @functools.wraps(command)
     def run(*arguments: Any, print_config: bool, **options: Any) -> Any:
         if print_config:
-            return click.echo(format_config(click.get_current_context()), nl=False)
+            return show(format_config(click.get_current_context()).removesuffix("\n"))
         return command(*arguments, **options)
 
     option = click.option("--config", type=FILE, is_eager=True, expose_value=False, envvar=CONFIG_VARIABLE,

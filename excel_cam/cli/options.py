@@ -22,7 +22,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+STARTS_AGAIN_META = "excel_cam.starts_again"  # True with --overwrite; absent for commands that never go on
 CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of its config file
+MOST_PHOTOGRAPHS = 1024  # in one batch; and threads that decode them
 _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
 
@@ -36,6 +38,16 @@ png_mode_option = click.option(
     "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
     help="8-bit values, or values with VOC's palette (which some readers turn into colours).",
 )  # fmt: skip
+
+
+def overwrite_option(help_text: str) -> Callable[[Command], Command]:
+    """`--overwrite` of a command that else goes on where it was stopped; what was chosen is told to who ends it."""
+
+    def note(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+        ctx.meta[STARTS_AGAIN_META] = value
+        return value
+
+    return click.option("--overwrite", is_flag=True, callback=note, help=help_text)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -58,13 +70,16 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A number of photographs, or `auto`."""
+    """A number of photographs, or `auto`.
+
+    More than MOST_PHOTOGRAPHS would only be held in memory: a batch is closed at 100 megapixels anyway.
+    """
 
     name = "N|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """Read the number."""
-        return "auto" if value == "auto" else click.IntRange(1).convert(value, param, ctx)
+        return "auto" if value == "auto" else click.IntRange(1, MOST_PHOTOGRAPHS).convert(value, param, ctx)
 
 
 def _option_type(entry: dataclasses.Field[Any]) -> Any:

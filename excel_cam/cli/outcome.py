@@ -9,11 +9,9 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-import click
-
 from excel_cam.classes import IGNORE
 from excel_cam.cli.progress import progress_bar
-from excel_cam.files.atomic import json_line
+from excel_cam.cli.terminal import show, show_record
 from excel_cam.files.masks import read_mask
 from excel_cam.labels.png import class_shares
 from excel_cam.labels.records import failed_file
@@ -45,7 +43,10 @@ def run_and_print(request: Request, report: Report, as_json: bool, quiet: bool) 
                 report(f"failed: {outcome.sample.name}: {outcome.reason}")
             elif outcome.reason is None and printing:
                 names = settled.label_names
-                click.echo(json_line(outcome_record(outcome, names)) if as_json else outcome.path, nl=not as_json)
+                if as_json:
+                    show_record(outcome_record(outcome, names))
+                else:
+                    show(outcome.path)
     report(summary(tally, settled))
     return tally
 
@@ -61,8 +62,10 @@ def print_photographs(
                 failed = True
                 report(f"failed: {result.reason}")
             else:
-                line = json_line(share_record(result, names)) if as_json else share_text(result, names)
-                click.echo(line, nl=not as_json)
+                if as_json:
+                    show_record(share_record(result, names))
+                else:
+                    show(share_text(result, names))
     return failed
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import click
-
+from excel_cam.cli.terminal import tell
 from excel_cam.wording import Report
 
 
@@ -17,7 +16,7 @@ def reporter(quiet: bool) -> Report:
 
     def report(message: str) -> None:
         if not quiet:
-            click.echo(message, err=True)
+            tell(message)
 
     return report
 

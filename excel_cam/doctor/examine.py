@@ -150,7 +150,7 @@ def _examine_label(
     if look.out_of_range:
         found.add("out-of-range", name)
     elif look.mask is not None:
-        _count(name, look.mask.astype(np.uint8), tags, class_names, counts)
+        _count(name, look.mask.astype(np.uint8, copy=False), tags, class_names, counts)
     return look.size
 
 
@@ -158,7 +158,7 @@ def _count(
     name: str, mask: NDArray[np.uint8], tags: Sequence[int] | None, class_names: Sequence[str] | None, counts: _Counts
 ) -> None:
     """Count the pixels of one label in range, and note what is odd about them."""
-    found, pixels = counts.found, np.bincount(mask.ravel(), minlength=256)
+    found, pixels = counts.found, _value_counts(mask)
     counts.pixels += pixels
     counts.images += pixels > 0
     present = [int(value) for value in np.flatnonzero(pixels) if value not in (0, IGNORE)]
@@ -179,6 +179,14 @@ def _count(
         first = counts.first_with.setdefault(digest, name)
         if first != name:
             found.add("same-label", f"{name} (as {first})")
+
+
+def _value_counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many pixels of (H, W) have each of the 256 values; row by row, as numpy counts in copies of 8 bytes each."""
+    counts = np.zeros(256, np.int64)
+    for row in mask:
+        counts += np.bincount(row, minlength=256)
+    return counts
 
 
 def _class_name(value: int, class_names: Sequence[str] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,8 @@ def look_at_label(path: Path, class_count: int) -> Look:
 
 def _recover(pixels: NDArray[np.uint8], class_count: int) -> tuple[NDArray[np.uint8] | None, str]:
     """The class indices behind (H, W, 1 or 3) channels, None where they are in doubt, and what the channels are."""
-    colours = pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
-    as_values = _equal_channels(colours, class_count)
-    as_colours = _palette_indices(colours, class_count)
+    as_values = _equal_channels(pixels, class_count)
+    as_colours = _palette_indices(pixels, class_count)
     if as_values is None:
         return as_colours, "unknown-colours" if as_colours is None else "colour-coded"
     # Some greys are a value and a colour of the palette. A channel alone was never meant as a colour.
@@ -75,39 +75,47 @@ def _recover(pixels: NDArray[np.uint8], class_count: int) -> tuple[NDArray[np.ui
     return (None, "unknown-colours") if in_doubt else (as_values, "equal-channels")
 
 
-def _equal_channels(colours: NDArray[np.uint8], class_count: int) -> NDArray[np.uint8] | None:
-    """The one value of three equal channels, where all are in range."""
-    values = colours[..., 0]
-    in_range = (values <= class_count) | (values == IGNORE)
-    equal = (colours[..., 1] == values) & (colours[..., 2] == values)
-    return values if bool((equal & in_range).all()) else None
+def _equal_channels(pixels: NDArray[np.uint8], class_count: int) -> NDArray[np.uint8] | None:
+    """The one value of one or three equal channels, where all are in range."""
+    values = pixels[..., 0]
+    as_they_should = (values <= class_count) | (values == IGNORE)
+    for channel in range(1, pixels.shape[2]):
+        as_they_should &= pixels[..., channel] == values
+    return values if bool(as_they_should.all()) else None
 
 
-def _palette_indices(colours: NDArray[np.uint8], class_count: int) -> NDArray[np.uint8] | None:
-    """The label values whose VOC colours these are, where all are such."""
+def _palette_indices(pixels: NDArray[np.uint8], class_count: int) -> NDArray[np.uint8] | None:
+    """The label values whose VOC colours these are, where all are such; row by row, as a colour takes 8 bytes here."""
     values = np.array([*range(class_count + 1), IGNORE])
     palette = _packed(np.frombuffer(voc_palette(), np.uint8).reshape(256, 3))[values]
     order = np.argsort(palette)
-    packed = _packed(colours)
-    at = np.searchsorted(palette[order], packed).clip(max=len(order) - 1)
-    found = order[at]
-    return values[found].astype(np.uint8) if bool((palette[found] == packed).all()) else None
+    indices = np.empty(pixels.shape[:2], np.uint8)
+    for row, colours in enumerate(pixels):
+        packed = _packed(colours)
+        found = order[np.searchsorted(palette[order], packed).clip(max=len(order) - 1)]
+        if not bool((palette[found] == packed).all()):
+            return None
+        indices[row] = values[found]
+    return indices
 
 
 def _packed(colours: NDArray[np.uint8]) -> NDArray[np.int64]:
-    red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
+    """(n, 1 or 3) channels as one number each; one channel stands for three."""
+    red, green, blue = (colours[..., channel % colours.shape[-1]].astype(np.int64) for channel in range(3))
     return red << 16 | green << 8 | blue
 
 
 def fix_label(path: Path, mask: NDArray[np.integer[Any]]) -> None:
     """Write the mask as 8-bit `L` in place of the label, which stays beside it as <name>.png.bak.
 
-    Raises `OutputError` where such a file is there already, or nothing can be written.
+    A backup that holds the label as it is was made by an earlier call that was killed before it wrote the label.
+    Raises `OutputError` where such a file holds anything else, or nothing can be written.
     """
-    backup = path.with_name(path.name + BACKUP_SUFFIX)
-    if backup.exists():
+    backup, original = path.with_name(path.name + BACKUP_SUFFIX), path.read_bytes()
+    if not os.path.lexists(backup):
+        write_atomically(backup, original)
+    elif not backup.is_file() or backup.read_bytes() != original:
         raise OutputError(f"{backup} is there already; move it away, the original of {path} would be lost")
-    write_atomically(backup, path.read_bytes())
     stream = io.BytesIO()
     Image.fromarray(mask.astype(np.uint8)).save(stream, "PNG")
     write_atomically(path, stream.getvalue())

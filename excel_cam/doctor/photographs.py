@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from excel_cam.doctor.findings import Collector
 from excel_cam.files.atomic import hash_file
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.masks import DAMAGE_ERRORS
+from excel_cam.files.open_image import PHOTOGRAPHS, open_image
 from excel_cam.wording import size_text
 
 
@@ -20,7 +21,7 @@ def check_photograph(name: str, label_size: tuple[int, int] | None, path: Path |
         found.add("no-photograph", name)
         return
     try:
-        with Image.open(path) as image:
+        with open_image(path, PHOTOGRAPHS) as image:
             size = image.height, image.width
             # JPEGs are read to their end, which shows where one is cut off, but only every 8th pixel is worked out.
             image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))

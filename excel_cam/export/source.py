@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from excel_cam.errors import DataError, UsageError
 from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.atomic import hash_file, hash_json
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.masks import DAMAGE_ERRORS, mask_names, mask_path
+from excel_cam.files.open_image import MASKS, open_image
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.wording import size_text
@@ -132,7 +131,7 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
 
 def _label_size(label: Path) -> tuple[int, int]:
     try:
-        with Image.open(label, formats=("PNG",)) as picture:
+        with open_image(label, MASKS) as picture:
             return picture.height, picture.width
     except DAMAGE_ERRORS as error:
         raise DataError(f"{label}: expected a label PNG, cannot read it ({error}); make it again") from error

@@ -17,9 +17,8 @@ from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
 from excel_cam.files.image_folder import walk_folders
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.pixel_limit import MAX_PIXELS
+from excel_cam.files.open_image import MASKS, open_image
 from excel_cam.files.png_chunks import GREY, read_png_head
-from excel_cam.wording import size_text
 
 MASK_SUFFIX = ".png"
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
@@ -82,11 +81,8 @@ def decode_png(path: Path) -> DecodedPng:
     try:
         with path.open("rb") as stream:
             head = read_png_head(stream)
-            if head.size[0] * head.size[1] > MAX_PIXELS:
-                raise ValueError(f"{size_text(head.size)} pixels, at most {MAX_PIXELS // 10**6} megapixels are read")
-            stream.seek(0)
-            with Image.open(stream, formats=("PNG",)) as picture:
-                mode, pixels = picture.mode, np.asarray(picture)
+        with open_image(path, MASKS) as picture:
+            mode, pixels = picture.mode, np.asarray(picture)
     except (OSError, MemoryError) as error:
         raise_if_machine(error, path)
         raise

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import math
-import stat
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,10 +21,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from excel_cam.errors import ImageError
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.pixel_limit import MAX_PIXELS
+from excel_cam.files.open_image import PHOTOGRAPHS, open_image
 
-# Nothing else is tried, whatever a file is called: Pillow would hand an EPS file to Ghostscript, which runs programs.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 WHITE = (255, 255, 255, 255)
 LARGE_PIXELS = 16_000_000  # images above this are decoded one at a time, however many threads decode
 _one_large_image = threading.Lock()
@@ -72,27 +69,16 @@ def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph
     `MachineError` where not the file is at fault.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{path}: not a file")
-        if status.st_size == 0:
-            raise ImageError(f"{path}: the file is empty")
-        with Image.open(path, formats=FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels > MAX_PIXELS:
-                raise ImageError(
-                    f"{path}: too large to decode safely: {image.width:,} x {image.height:,} pixels, at most "
-                    f"{MAX_PIXELS // 10**6} megapixels are read; reduce it"
-                )
-            with _one_large_image if pixels > LARGE_PIXELS else nullcontext():
-                return _decode(image, working_pixels)
-    except ImageError:
-        raise
+        with (
+            open_image(path, PHOTOGRAPHS) as image,
+            _one_large_image if image.width * image.height > LARGE_PIXELS else nullcontext(),
+        ):
+            return _decode(image, working_pixels)
     except FileNotFoundError:
         raise ImageError(f"{path}: no such image") from None
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
         raise_if_machine(error, path)
-        raise ImageError(f"{path}: {_reason(error)}") from None
+        raise ImageError(f"{path}: {_reason(path, error)}") from None
 
 
 def stored_sizes(path: Path) -> set[tuple[int, int]]:
@@ -101,21 +87,23 @@ def stored_sizes(path: Path) -> set[tuple[int, int]]:
     Two for a TIFF: it may be turned while it is decoded.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path, PHOTOGRAPHS) as image:
             size = image.height, image.width
             return {size, size[::-1]} if image.format == "TIFF" else {size}
     except Exception as error:  # as above
         raise_if_machine(error, path)
-        raise ImageError(f"{path}: {_reason(error)}") from None
+        raise ImageError(f"{path}: {_reason(path, error)}") from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image, or damaged from its beginning; these formats are read: {', '.join(FORMATS)}"
+        if path.stat().st_size == 0:
+            return "the file is empty"
+        return f"not an image, or damaged from its beginning; these formats are read: {', '.join(PHOTOGRAPHS)}"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     if isinstance(error, Image.DecompressionBombError):
-        return f"too large to decode safely; at most {MAX_PIXELS // 10**6} megapixels are read; reduce it"
+        return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in text.lower():
         return f"cannot be decoded: the file is cut off ({text}); copy it again"

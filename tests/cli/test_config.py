@@ -97,7 +97,7 @@ def test_print_config_needs_no_complete_command(excel_cam: Run) -> None:
         ("[generate]\nsize = 320.5", "[generate] size: 320.5 is not a valid integer."),
         ("[generate]\nsize = true", "[generate] size: True is not a valid integer."),
         ("[generate]\nkeep = '0.9'", "[generate] keep: '0.9' is not a valid float."),
-        ("[generate]\nbatch_size = 0", "[generate] batch_size: 0 is not in the range x>=1."),
+        ("[generate]\nbatch_size = 0", "[generate] batch_size: 0 is not in the range 1<=x<=1024."),
         ("[generate]\nbatch_size = true", '[generate] batch_size: True is not a valid integer or "auto".'),
         ("[generate]\nbatch_size = '8'", "[generate] batch_size: '8' is not a valid integer or \"auto\"."),
         ("[generate]\nshard = '4/4'", "[generate] shard: '4/4' is not I/N with I from 0 to N - 1"),

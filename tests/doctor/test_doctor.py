@@ -370,3 +370,25 @@ def test_a_folder_without_labels_is_an_error(excel_cam: Run, tmp_path: Path) -> 
     result = excel_cam("doctor", tmp_path, "--dataset", "voc")
     assert result.exit_code == 1
     assert "no label PNGs" in result.stderr
+
+
+def test_fix_goes_on_after_being_killed_between_backup_and_label(tmp_path: Path, excel_cam: Any) -> None:
+    """A backup of the label's own bytes is what a killed call left; one of other bytes is somebody's original."""
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    picture = Image.new("P", (4, 4), 1)
+    picture.putpalette([0, 0, 0, 128, 0, 0])
+    for name in ("own", "other"):
+        picture.save(labels / f"{name}.png")
+    (labels / "own.png.bak").write_bytes((labels / "own.png").read_bytes())
+    before = (labels / "own.png").read_bytes()
+    result = excel_cam("doctor", labels, "--dataset", "voc", "--fix")
+    assert result.exit_code == 0, result.output
+    assert (labels / "own.png.bak").read_bytes() == before
+    with Image.open(labels / "own.png") as mended:
+        assert mended.mode == "L"
+    picture.save(labels / "other.png")
+    (labels / "other.png.bak").write_bytes(b"the original")
+    result = excel_cam("doctor", labels, "--dataset", "voc", "--fix")
+    assert result.exit_code == 1
+    assert "other.png.bak is there already" in result.stderr

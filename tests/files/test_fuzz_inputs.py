@@ -28,7 +28,7 @@ from PIL import Image
 from excel_cam.cli.config import tomllib
 from excel_cam.cli.main import cli
 from excel_cam.errors import ImageError, KnowledgeError, ModelError
-from excel_cam.files import photographs
+from excel_cam.files import open_image
 from excel_cam.files.atomic import hash_json
 from excel_cam.files.photographs import read_photograph
 from excel_cam.knowledge.base import parse_knowledge, read_knowledge
@@ -103,7 +103,7 @@ IMAGES = {
 def test_damaged_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(photographs, "MAX_PIXELS", 100_000)  # sizes that would pass cost only time here
+    monkeypatch.setattr(open_image, "MAX_PIXELS", 100_000)  # sizes that would pass cost only time here
     path = tmp_path / f"image.{name}"
     path.write_bytes(harm(IMAGES[name]))
     try:

@@ -9,6 +9,7 @@ import click
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.terminal import show_each, show_record, tell
 from excel_cam.shipped import DEMO_IMAGES
 
 
@@ -35,7 +36,6 @@ def doctor(
     class indices are certain. Exit status: 0 nothing or warnings alone, 1 errors left.
     """
     from excel_cam.doctor.examine import Examination, examine
-    from excel_cam.files.atomic import json_line
     from excel_cam.labels.folder import class_names_of
     from excel_cam.tags.read import read_tags
 
@@ -46,7 +46,7 @@ def doctor(
     if tags is not None and names is None:
         raise click.UsageError("--tags needs the class names: give --dataset or --classes")
     if names is None:
-        click.echo("no class names (--dataset, --classes or run.json): values and classes are not checked", err=True)
+        tell("no class names (--dataset, --classes or run.json): values and classes are not checked")
     given = {"--dataset": dataset, "--classes": classes}
     options = [str(part) for pair in given.items() if pair[1] is not None for part in pair]
     command = ("excel-cam", "doctor", str(labels), *options, "--fix")
@@ -57,8 +57,8 @@ def doctor(
         )
         diagnosis = examine(examination, bar.update)
     if as_json:
-        click.echo(json_line(diagnosis.to_json_dict()), nl=False)
+        show_record(diagnosis.to_json_dict())
     else:
-        click.echo("\n".join(diagnosis.lines()))
+        show_each(diagnosis.lines())
     if diagnosis.failed:
         ctx.exit(1)

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, Numbers, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.terminal import show, show_record
 from excel_cam.errors import UsageError
 from excel_cam.shipped import DEMO_TRUTH
 
@@ -142,6 +143,7 @@ def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names:
 
 
 def _print(as_json: bool, result: Any, text: str) -> None:
-    from excel_cam.files.atomic import json_line
-
-    click.echo(json_line(result.to_json_dict()) if as_json else text, nl=not as_json)
+    if as_json:
+        show_record(result.to_json_dict())
+    else:
+        show(text)

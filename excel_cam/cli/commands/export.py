@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
+from excel_cam.cli.options import FILE, FOLDER, overwrite_option, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.export.trainers import TRAINERS
 
@@ -23,7 +23,7 @@ from excel_cam.export.trainers import TRAINERS
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--list", "names_from", metavar="FILE", help="Export only the names in this file; - is standard input.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the export; made if it is not there.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@overwrite_option("Replace files that are there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 def export(
     trainer: str, labels: Path, cams: Path | None, images: Path | None, dataset: str | None, classes: Path | None,

@@ -15,6 +15,7 @@ from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    MOST_PHOTOGRAPHS,
     BatchSize,
     ShardType,
     chosen_model,
@@ -22,6 +23,7 @@ from excel_cam.cli.options import (
     default_workers,
     lvc_option,
     model_options,
+    overwrite_option,
     png_mode_option,
     settings_options,
     source_name,
@@ -50,11 +52,11 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @lvc_option
 @png_mode_option
-@click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
+@overwrite_option("Replace labels that are there.")
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True,
               help="Photographs in one batch; auto: 8 on a CPU, on a GPU what fits, 64 at most.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
-              help="Threads that decode photographs.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, MOST_PHOTOGRAPHS), default=default_workers,
+              show_default="processors, 8 at most", help="Threads that decode photographs.")  # fmt: skip
 @click.option("--shard", type=ShardType(), show_default="from torchrun's or a Slurm array's variables, else all",
               help="Label share I of N, from 0: 0/4 is the first of four. They may run at once.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per label: name, path, pixel shares.")

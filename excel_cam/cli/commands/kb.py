@@ -13,6 +13,7 @@ from excel_cam.cli.commands.kb_write import kb_prompts, kb_write
 from excel_cam.cli.config import config_options
 from excel_cam.cli.options import FILE, chosen_model, chosen_settings, model_options, settings_options
 from excel_cam.cli.progress import reporter
+from excel_cam.cli.terminal import show_each
 from excel_cam.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def kb_list() -> None:
     from excel_cam.knowledge.base import shipped_knowledge, shipped_names
     from excel_cam.knowledge.show import list_lines
 
-    click.echo("\n".join(list_lines({name: shipped_knowledge(name) for name in shipped_names()})))
+    show_each(list_lines({name: shipped_knowledge(name) for name in shipped_names()}))
 
 
 @click.command("show")
@@ -61,15 +62,15 @@ def kb_show(
     if class_name is None:
         if with_attributes:
             raise click.UsageError("--attributes shows those of one class; name it after the knowledge base")
-        click.echo("\n".join(show_lines(base)))
+        show_each(show_lines(base))
         return
     entry = next((entry for entry in base.classes if entry.name.casefold() == class_name.casefold()), None)
     if entry is None:
         names = ", ".join(entry.name for entry in base.classes)
         raise click.UsageError(f"{knowledge} has no class '{class_name}'; it has {names}")
-    click.echo("\n".join(show_class_lines(base, entry)))
+    show_each(show_class_lines(base, entry))
     if with_attributes:
-        click.echo("\n".join(_attributes(ctx, base, base.classes.index(entry), top, nearest, clusters, keep)))
+        show_each(_attributes(ctx, base, base.classes.index(entry), top, nearest, clusters, keep))
 
 
 def _attributes(
@@ -126,7 +127,7 @@ def kb_check(ctx: click.Context, /, knowledge: str, **_: Any) -> None:
 
         prompts = prompt_rows(base, model)[: len(base.classes)]
         findings += check_embeddings(base, sentence_rows(base, model), prompts)
-    click.echo("\n".join(report_lines(base, findings)))
+    show_each(report_lines(base, findings))
     if any(finding.level == "error" for finding in findings):
         ctx.exit(1)
 
@@ -144,7 +145,7 @@ def kb_diff(first: str, second: str) -> None:
     from excel_cam.knowledge.show import difference_lines
 
     lines = list(difference_lines(find_knowledge(first), find_knowledge(second)))
-    click.echo("\n".join(lines or ["no differences"]))
+    show_each(lines or ["no differences"])
 
 
 @click.command("build")

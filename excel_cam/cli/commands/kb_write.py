@@ -10,8 +10,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from excel_cam.cli.options import FILE
+from excel_cam.cli.options import FILE, overwrite_option
 from excel_cam.cli.progress import progress_bar, reporter
+from excel_cam.cli.terminal import show, show_record
 
 _classes = click.option(
     "--classes", type=FILE, required=True, help="Class list: a name, or `name: prompt name`, per line."
@@ -39,13 +40,15 @@ def kb_prompts(classes: Path, answers: Path | None, sentences: int, as_text: boo
     Each prompt asks for one line of JSON. Put the answers into a file, one after another, for
     `excel-cam kb write --answers`.
     """
-    from excel_cam.files.atomic import json_line
     from excel_cam.knowledge.write import empty_base, select_answers
     from excel_cam.model.tokenizer import clip_token_limit
 
     selection = select_answers(empty_base(classes), answers, sentences, clip_token_limit())
     for name, prompt in selection.prompts().items():
-        click.echo(f"{prompt}\n" if as_text else json_line({"class": name, "prompt": prompt}), nl=as_text)
+        if as_text:
+            show(f"{prompt}\n")
+        else:
+            show_record({"class": name, "prompt": prompt})
 
 
 @click.command("write")
@@ -69,7 +72,7 @@ def kb_prompts(classes: Path, answers: Path | None, sentences: int, as_text: boo
               help="Prompt template with {} for the class; several are averaged.  [default: voc's]")  # fmt: skip
 @click.option("--background", metavar="WORDS", help="Background words, comma-separated.  [default: voc's]")
 @_no_background
-@click.option("--overwrite", is_flag=True, help="Replace --out if it is there.")
+@overwrite_option("Replace --out if it is there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @click.pass_context
 def kb_write(ctx: click.Context, /, **p: Any) -> None:

@@ -14,6 +14,7 @@ from excel_cam.cli.options import (
     chosen_model,
     chosen_settings,
     model_options,
+    overwrite_option,
     png_mode_option,
     settings_options,
 )
@@ -29,7 +30,7 @@ from excel_cam.cli.progress import reporter
     "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."
 )
 @png_mode_option
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@overwrite_option("Replace files that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from excel_cam.files.atomic import json_line
+from excel_cam.cli.terminal import show, show_record
 from excel_cam.settings import PRESETS, Settings
 
 
@@ -21,11 +21,11 @@ def presets(as_json: bool) -> None:
         excel-cam generate --preset tta --dataset voc --out labels/
     """
     if as_json:
-        click.echo(json_line({name: differences_from_paper(preset) for name, preset in PRESETS.items()}), nl=False)
+        show_record({name: differences_from_paper(preset) for name, preset in PRESETS.items()})
         return
     for name, preset in PRESETS.items():
         changes = [_as_option(key, value) for key, value in differences_from_paper(preset).items()]
-        click.echo(f"{name:8} {' '.join(changes) or 'the choices behind the figures of the paper; the default'}")
+        show(f"{name:8} {' '.join(changes) or 'the choices behind the figures of the paper; the default'}")
 
 
 def differences_from_paper(preset: Settings) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from excel_cam.cli.options import (
     default_workers,
     lvc_option,
     model_options,
+    overwrite_option,
     png_mode_option,
     source_name,
 )
@@ -61,7 +62,7 @@ OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard"
 @click.option("--working-pixels", type=int, default=Settings.working_pixels, show_default=True,
               help="Photographs of more pixels are segmented at about so many, scores enlarged.")  # fmt: skip
 @png_mode_option
-@click.option("--overwrite", is_flag=True, help="Replace labels that are there.")
+@overwrite_option("Replace labels that are there.")
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="As for generate.")
 @click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
               help="Threads that decode photographs.")  # fmt: skip

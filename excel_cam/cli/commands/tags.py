@@ -8,6 +8,7 @@ import click
 
 from excel_cam.classes import DATASET_CLASSES
 from excel_cam.cli.options import FILE, refuse_two_name_sources
+from excel_cam.cli.terminal import tell
 
 
 @click.command()
@@ -54,8 +55,7 @@ def tags(
     write_tags(out, found.tags, found.class_names, keys)
     if not quiet:
         without = sum(not indices for indices in found.tags.values())
-        click.echo(
+        tell(
             f"written: {out}: {len(found.tags):,} images, {len(found.class_names)} classes"
-            + (f", {without:,} images without any" if without else ""),
-            err=True,
+            + (f", {without:,} images without any" if without else "")
         )

@@ -10,6 +10,7 @@ import click
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.terminal import tell
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
 
@@ -77,4 +78,4 @@ def view(
         for line in write_report(chosen, bar.update):
             if not quiet:
                 bar.clear()
-                click.echo(line, err=True)
+                tell(line)
