@@ -81,6 +81,12 @@ class Format(ABC):
             )
 
 
+def check_columns(name: str, trainer: str) -> None:
+    """Raise `DataError` for a name that a list of columns, which spaces part, cannot hold."""
+    if any(character.isspace() for character in name):
+        raise DataError(f"name '{name}' holds a space, which parts the columns of {trainer}'s list; rename the file")
+
+
 def two_columns(image: LabelledImage) -> str:
     """A line of VOC's augmented lists: photograph and label, each from the root."""
     return f"/JPEGImages/{image.name}{image.suffix} /SegmentationClassAug/{image.name}.png"

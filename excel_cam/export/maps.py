@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import COCO_CLASSES, VOC_CLASSES
 from excel_cam.errors import DataError
-from excel_cam.export.formats import Format, Images, LabelledImage, two_columns, write_lines
+from excel_cam.export.formats import Format, Images, LabelledImage, check_columns, two_columns, write_lines
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.npy_write import AsTensor, npy_bytes
 from excel_cam.labels.class_maps import read_maps
@@ -31,6 +31,7 @@ _VOC_ID = re.compile(r"(\d{4})_(\d{6})", re.ASCII)
 _OVERHEAD = 1024  # bytes of a dictionary file besides its maps, about
 _FLOAT32 = 4
 _FLOAT16 = 2
+_PSA_NAME = slice(-15, -4)  # where PSA finds the name in the first column, such as /JPEGImages/2007_000032.jpg
 
 
 class MapsFormat(Format):
@@ -141,6 +142,11 @@ class PSA(MapsFormat):
     name = "psa"
     final_files = ("cls_labels.npy", "cls_labels_onehot.npy", "train_aug.txt")
 
+    def check_name(self, name: str) -> None:
+        """Columns are parted by a space."""
+        super().check_name(name)
+        check_columns(name, self.name)
+
     def encode(self, image: LabelledImage) -> bytes:
         """One entry per class: its 0-based index (int) -> (H, W) float32 numpy."""
         maps = enlarged_maps(image, len(self.class_names), *image.size).numpy()
@@ -152,8 +158,15 @@ class PSA(MapsFormat):
 
     def finish(self, out: Path, images: Images) -> list[str]:
         """Write image-level labels and the two-column list."""
-        write_lines(out / self.final_files[2], (two_columns(image) for image in images()))
-        return self._write_image_labels(out, images)
+        lines = {image.name: two_columns(image) for image in images()}
+        write_lines(out / self.final_files[2], lines.values())
+        notes = self._write_image_labels(out, images)
+        if others := [name for name, line in lines.items() if line.split(" ")[0][_PSA_NAME] != name]:
+            notes.append(
+                f"{self.final_files[2]}: PSA cuts names as long as VOC's out of the lines, and so finds no "
+                f"'{others[0]}' ({len(others):,} such names); change load_img_name_list there"
+            )
+        return notes
 
 
 def enlarged_maps(image: LabelledImage, class_count: int, height: int, width: int) -> Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from excel_cam.classes import voc_palette
 from excel_cam.errors import DataError, OutputError
-from excel_cam.export.formats import Format, Images, LabelledImage, two_columns, write_lines
+from excel_cam.export.formats import Format, Images, LabelledImage, check_columns, two_columns, write_lines
 from excel_cam.files.masks import read_mask
 
 
@@ -67,8 +67,7 @@ class DeepLab(MaskFormat):
     def check_name(self, name: str) -> None:
         """Columns are parted by a space."""
         super().check_name(name)
-        if any(character.isspace() for character in name):
-            raise DataError(f"name '{name}' holds a space, which parts the columns of deeplab's list; rename the file")
+        check_columns(name, self.name)
 
     def finish(self, out: Path, images: Images) -> list[str]:
         """Write the two-column list."""
@@ -102,7 +101,7 @@ class MMSegmentation(MaskFormat):
         names = ("background", *self.class_names)
         colours = voc_palette()
         palette = [list(colours[3 * value : 3 * value + 3]) for value in range(len(names))]
-        root = out.resolve()
+        root = Path(os.path.realpath(out))
         text = _CONFIGURATION.format(
             root=str(root), itself=str(root / self.starting_file), names=names, palette=palette, count=len(names),
             suffix=suffix, images=self.photograph_folder, labels=self.folder, split=self.final_files[0],

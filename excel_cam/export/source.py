@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,13 @@ class Export:
         """What decides the exported files, besides the labels' and maps' own content."""
         return {
             "version": FORMAT_VERSION, "to": self.format.name, "classes": list(self.format.class_names),
-            "labels": str(self.labels.resolve()), "cams": _resolved(self.cams), "images": _resolved(self.images),
+            "labels": os.path.realpath(self.labels), "cams": _resolved(self.cams), "images": _resolved(self.images),
             "made_with": run_identity(self.labels),
         }  # fmt: skip
 
 
 def _resolved(path: Path | None) -> str | None:
-    return None if path is None else str(path.resolve())
+    return None if path is None else os.path.realpath(path)
 
 
 def check_names(export: Export) -> list[str]:
@@ -61,7 +62,8 @@ def check_names(export: Export) -> list[str]:
     Raises `DataError` where there are none, or a label or its maps are not there, `UsageError` where the export would
     lie among the labels.
     """
-    if export.out.resolve().is_relative_to(export.labels.resolve()):
+    # Of a link that leads to itself, too, `realpath` makes a path; that it cannot be written to is said later.
+    if Path(os.path.realpath(export.out)).is_relative_to(os.path.realpath(export.labels)):
         raise UsageError(
             f"{export.out} lies in {export.labels}: exported PNGs would pass for labels; choose another --out"
         )

@@ -8,6 +8,7 @@ A file is kept where it holds what was written, and its label and maps hold what
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -96,7 +97,7 @@ def _plan(export: Export) -> _Plan:
     record = _read_record(export)
     earlier = record if _is_ours(export, record) else {}
     if not earlier and not export.overwrite:
-        _refuse_existing(export, names, is_damaged=not record and export.record_path.exists())
+        _refuse_existing(export, names, is_damaged=not record and os.path.lexists(export.record_path))
     finished = read_finished(export.finished_path) if earlier and not export.overwrite else {}
     plan = _Plan(export, names, suffixes, earlier)
     complete = _is_complete(plan)
@@ -228,7 +229,7 @@ def _remove_existing(export: Export, names: Sequence[str]) -> None:
 def _refuse_existing(export: Export, names: Sequence[str], is_damaged: bool) -> None:
     """Raise `OutputError` where files are in the way. is_damaged: whether the record of what made them is."""
     wanted = _wanted(export, names)
-    existing = [path for path in wanted if path.exists()]
+    existing = [path for path in wanted if os.path.lexists(path)]
     if not existing:
         return
     there = f"({len(existing):,} of {len(wanted):,} files)"
@@ -246,7 +247,7 @@ def _refuse_existing(export: Export, names: Sequence[str], is_damaged: bool) -> 
 def _announce(export: Export, count: int, pending: int, needed: int, report: Report) -> None:
     """Say what will be written and what it needs; OutputError where the disk is too small for it."""
     folder = export.out.absolute()
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     kept = f", {count - pending:,} there already" if pending < count else ""

@@ -170,6 +170,15 @@ def test_psa_reads_it(excel_cam: Run, made: SimpleNamespace) -> None:
         assert tuple(np.flatnonzero(by_name[name])) == keys
 
 
+def test_names_that_psa_cannot_find_are_said(excel_cam: Run, made: SimpleNamespace) -> None:
+    for folder, suffix in ((made.labels, ".png"), (made.cams, ".npz")):
+        (folder / f"2007_000032{suffix}").rename(folder / f"000000000032{suffix}")
+    assert "finds no '000000000032' (1 such names)" in excel_cam(*arguments(made, "psa")).stderr
+    for folder, suffix in ((made.labels, ".png"), (made.cams, ".npz")):
+        (folder / f"000000000032{suffix}").rename(folder / f"my picture{suffix}")
+    assert "'my picture' holds a space" in error_line(excel_cam(*arguments(made, "psa")))
+
+
 def test_deeplab_reads_it(excel_cam: Run, made: SimpleNamespace) -> None:
     result = excel_cam(*arguments(made, "deeplab", "--images", made.images))
     assert result.exit_code == 0, result.stderr
@@ -465,3 +474,8 @@ def test_both_kinds_of_class_names_are_too_many(excel_cam: Run, made: SimpleName
     (tmp_path / "classes.txt").write_text("cat\n")
     line = error_line(excel_cam(*arguments(made, "deeplab", "--classes", tmp_path / "classes.txt")), 2)
     assert "either --dataset or --classes" in line
+
+
+def test_a_link_that_leads_to_itself_is_one_line(excel_cam: Run, made: SimpleNamespace) -> None:
+    made.out.symlink_to(made.out)
+    assert str(made.out) in error_line(excel_cam(*arguments(made, "deeplab")))
