@@ -31,7 +31,8 @@ def open_folder(
     Raises DataError for damaged files, two images of one name, images without a line of tags, names that leave the
     root or are in neither, and when there is nothing to label.
     """
-    class_names, prompt_names = read_class_list(classes_file, class_limit)
+    notes: list[str] = []
+    class_names, prompt_names = read_class_list(classes_file, class_limit, notes.append)
     scan = scan_images(root, labels_folder)
     tags = match_names(read_tags(tags_file, class_names), scan.images, str(tags_file))
     chosen = sorted(scan.images.keys() | tags.keys()) if names is None else checked_names(names)
@@ -41,7 +42,7 @@ def open_folder(
             raise DataError(f"--list: {quoted(name)} has neither an image under {root} nor a line in {tags_file}")
     require_tags(chosen, tags, str(tags_file), "")
     missing = [name for name in chosen if name not in scan.images]
-    notes = list(scan.notes)
+    notes += scan.notes
     if missing:
         notes.append(
             f"{len(missing):,} names in {tags_file} have no image under {root} (first {quoted(missing[0])}); "

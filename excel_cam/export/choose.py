@@ -10,13 +10,17 @@ from excel_cam.export.formats import Format
 from excel_cam.export.maps import IRN, PSA, ClipES
 from excel_cam.export.masks import DeepLab, MMSegmentation
 from excel_cam.labels.folder import class_names_of
+from excel_cam.wording import Report
 
 FORMATS: dict[str, type[Format]] = {
     entry.name: entry for entry in (IRN, ClipES, PSA, DeepLab, MMSegmentation, CocoJSON)
 }
 
 
-def choose_format(name: str, labels: Path, cams: Path | None, dataset: str | None, classes: Path | None) -> Format:
+def choose_format(
+    name: str, labels: Path, cams: Path | None, dataset: str | None, classes: Path | None,
+    report: Report = lambda _: None,
+) -> Format:  # fmt: skip
     """The format of that name for a folder of labels.
 
     Raises `UsageError` where class maps or class names are missing, contradict, or pycocotools is not installed.
@@ -33,7 +37,7 @@ def choose_format(name: str, labels: Path, cams: Path | None, dataset: str | Non
         raise UsageError("give the class names with either --dataset or --classes")
     if chosen is CocoJSON:
         pycocotools_mask()
-    names = class_names_of(labels, dataset, classes)
+    names = class_names_of(labels, dataset, classes, report)
     if names is None:
         raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
     return chosen(names)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
 from excel_cam.classes import MAX_CLASSES
 from excel_cam.errors import DataError
-from excel_cam.wording import quoted
+from excel_cam.files.class_forms import EXPECTED, ClassLine, plain_lines
+from excel_cam.wording import Report, quoted
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 STANDARD_INPUT = "-"
@@ -21,6 +22,10 @@ STANDARD_INPUT = "-"
 # VOC's per-class lists add -1, 0 or 1 after the id; other names may hold spaces and digits of their own.
 _DEVKIT_LINE = re.compile(r"(\d{4}_\d{6})\s+-?[01]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# What markup and code hold, and names of classes do not; and what stands for no name at all.
+_NO_CLASS = re.compile(r"[{}<>\[\]]|\A[:=]|:\s*:")
+_NUMBERS = re.compile(r"[\d\s,.]+")
+_NUMBER_BESIDE = re.compile(r"\A\d+\s*[,|=]|[,|=]\s*\d+\Z")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:")
 # Everything check_name refuses, in one pass, because it sees every name of a data set.
 _SUSPECT = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\A[A-Za-z]:|(?:\A|/)\.{0,2}(?:/|\Z)")
@@ -102,32 +107,44 @@ def read_names(source: str | IO[str]) -> list[str]:
     return list(names)
 
 
-def read_class_list(path: Path, limit: int = MAX_CLASSES) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names and prompt names in label order, from lines `name` or `name: prompt name`.
+def read_class_list(
+    path: Path, limit: int = MAX_CLASSES, report: Report = lambda _: None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names and prompt names in label order, from a list in any of the forms of `class_forms`.
 
     Blank lines and lines that begin with `#` are skipped; without a prompt name, the name itself is the prompt's.
-    Raises DataError with the line for an empty or repeated name, a `;`, or more than `limit` classes.
+    limit: most classes the labels hold; MAX_CLASSES_ALONE where label 0 is a class, so that no line is dropped as the
+    background's. report is told what was dropped.
+    Raises DataError with the line for any other form, an empty or repeated name, and more than `limit` classes.
     """
+    lines, note = plain_lines(str(path), read_text(path, "class list"), has_background=limit <= MAX_CLASSES)
+    if note is not None:
+        report(note)
+    names = check_classes(lines, limit)
+    if not names:
+        raise DataError(f"{path}: no classes in this list; expected one per line")
+    return tuple(names), tuple(names.values())
+
+
+def check_classes(lines: Sequence[ClassLine], limit: int = MAX_CLASSES) -> dict[str, str]:
+    """Class name -> prompt name of the lines of a list; raises DataError as `read_class_list`."""
     prompt_names: dict[str, str] = {}
-    first_lines: dict[str, int] = {}
-    for number, line in enumerate(read_text(path, "class list").split("\n"), start=1):
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
+    first_lines: dict[str, str] = {}
+    for line in lines:
+        where, text = line.where, line.text
         name, colon, prompt = (part.strip() for part in text.partition(":"))
-        where = f"{path}:{number}"
-        if not name or (colon and not prompt):
-            raise DataError(f"{where}: expected 'name' or 'name: prompt name', found {quoted(text)}")
+        if not name or (colon and not prompt) or _NO_CLASS.search(text) or (len(lines) == 1 and "," in name):
+            raise DataError(f"{where}: {EXPECTED}, found {quoted(text)}")
+        if (colon and (_NUMBERS.fullmatch(name) or _NUMBERS.fullmatch(prompt))) or _NUMBER_BESIDE.search(name):
+            raise DataError(f"{where}: a number beside a name in {quoted(text)}, unlike the other lines; {EXPECTED}")
         if ";" in name or _CONTROL.search(text):
             raise DataError(
                 f"{where}: class name {quoted(name)} holds ';' or a control character; tags could not name it"
             )
         if name in first_lines:
-            raise DataError(f"{where}: class {quoted(name)} is already on line {first_lines[name]}; keep one of them")
+            raise DataError(f"{where}: class {quoted(name)} is already at {first_lines[name]}; keep one of them")
         if len(first_lines) == limit:
             raise DataError(f"{where}: more than {limit} classes; 8-bit labels hold no more, shorten the list")
-        first_lines[name] = number
+        first_lines[name] = where
         prompt_names[name] = prompt or name
-    if not first_lines:
-        raise DataError(f"{path}: no classes in this list; expected one per line")
-    return tuple(prompt_names), tuple(prompt_names.values())
+    return prompt_names

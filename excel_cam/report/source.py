@@ -15,7 +15,7 @@ from excel_cam.files.masks import mask_names, mask_path, read_mask
 from excel_cam.labels.class_maps import SoftMaps, read_maps
 from excel_cam.labels.folder import class_names_of, photographs_of, require_photographs, run_identity
 from excel_cam.settings import Settings
-from excel_cam.wording import size_text
+from excel_cam.wording import Report, size_text
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ class Masks:
     maps: SoftMaps | None
 
 
-def named_classes(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...]:
+def named_classes(
+    labels: Path, dataset: str | None, classes: Path | None, report: Report = lambda _: None
+) -> tuple[str, ...]:
     """Class names in label order, as `class_names_of` finds them; raises `UsageError` where there are none or two."""
     if dataset is not None and classes is not None:
         raise UsageError("give the class names with either --dataset or --classes")
-    names = class_names_of(labels, dataset, classes)
+    names = class_names_of(labels, dataset, classes, report)
     if names is None:
         raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
     return names

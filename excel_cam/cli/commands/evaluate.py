@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, Numbers
-from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.shipped import DEMO_TRUTH
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def evaluate(
     class_names = (
         NAMED_CLASSES[dataset]
         if dataset is not None
-        else read_class_list(cast(Path, classes), class_limit(not no_background))[0]
+        else read_class_list(cast(Path, classes), class_limit(not no_background), reporter(quiet=False))[0]
     )
     names = None if names_from is None else read_names(names_from)
     if sweep:

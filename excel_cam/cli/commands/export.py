@@ -46,8 +46,9 @@ def export(
     from excel_cam.files.lists import read_names
 
     names = None if names_from is None else tuple(read_names(names_from))
-    chosen = Export(choose_format(trainer, labels, cams, dataset, classes), labels, out, cams, images, names, overwrite)
     report = reporter(quiet)
+    trainers = choose_format(trainer, labels, cams, dataset, classes, report)
+    chosen = Export(trainers, labels, out, cams, images, names, overwrite)
     with progress_bar(None, "image", quiet) as bar:
         counts = run_export(chosen, report, bar.update)
     report(

@@ -8,6 +8,7 @@ import click
 
 from excel_cam.classes import DATASET_CLASSES
 from excel_cam.cli.options import FILE
+from excel_cam.cli.progress import reporter
 
 
 @click.command()
@@ -49,7 +50,7 @@ def tags(
         raise OutputError(f"{out} is there already; add --overwrite to replace it, or choose another --out")
     class_names = DATASET_CLASSES[dataset] if dataset is not None else None
     if classes is not None:
-        class_names = read_class_list(classes)[0]
+        class_names = read_class_list(classes, report=reporter(quiet))[0]
     names = None if names_from is None else read_names(names_from)
     found = gather_tags(source, class_names, names)
     write_tags(out, found.tags, found.class_names, keys)

@@ -9,7 +9,7 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER
-from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
 
@@ -67,7 +67,7 @@ def view(
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     chosen = View(
-        labels, images, named_classes(labels, dataset, classes), truth, cams, named, out, order, limit, strip, rows,
+        labels, images, named_classes(labels, dataset, classes, reporter(quiet)), truth, cams, named, out, order, limit, strip, rows,
         overwrite,
     )  # fmt: skip
 
