@@ -233,10 +233,9 @@ def _without_numbers(lines: list[ClassLine], dropped: list[str]) -> list[ClassLi
     """Lines without the number or colour that stands beside every name; DataError where it does beside most."""
     for form in _FORMS:
         found = [form.fullmatch(line.text) for line in lines]
+        like = [line for line, match in zip(lines, found, strict=True) if match]
         read = [_of_match(line, match) for line, match in zip(lines, found, strict=True) if match]
-        if 2 * len(read) <= len(lines) or _is_by_chance(
-            [line for line, m in zip(lines, found, strict=True) if m], read
-        ):
+        if 2 * len(read) <= len(lines) or _is_by_chance(like, read):
             continue
         if len(read) == len(lines):
             dropped.append("the colours" if read[0].number is None else "the numbers")

@@ -23,7 +23,8 @@ def class_names_of(
 ) -> tuple[str, ...] | None:
     """Class names in label order: from a class list, a data set's name, or the run record beside the labels.
 
-    None where none of them is there. report is told what was dropped from a class list. Raises `DataError` and `OutputError` for damaged files.
+    None where none of them is there. report is told what was dropped from a class list. Raises `DataError` and
+    `OutputError` for damaged files.
     """
     if are_without_background(labels):
         raise DataError(

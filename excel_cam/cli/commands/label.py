@@ -23,7 +23,7 @@ from excel_cam.cli.progress import reporter
 @click.command()
 @click.argument("photographs", metavar="PHOTO...", type=FILE, nargs=-1, required=True)
 @click.option("--classes", required=True, metavar="NAMES",
-              help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json, ...).")  # fmt: skip
+              help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json).")  # fmt: skip
 @click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
 @click.option(
     "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."

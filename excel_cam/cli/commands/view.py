@@ -66,8 +66,9 @@ def view(
         named = read_names(io.StringIO(names.replace(",", "\n")))
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
+    class_names = named_classes(labels, dataset, classes, reporter(quiet))
     chosen = View(
-        labels, images, named_classes(labels, dataset, classes, reporter(quiet)), truth, cams, named, out, order, limit, strip, rows,
+        labels, images, class_names, truth, cams, named, out, order, limit, strip, rows,
         overwrite,
     )  # fmt: skip
 
