@@ -18,6 +18,7 @@ from excel_cam.errors import DataError
 from excel_cam.wording import quoted
 
 CLASS_LIST_SUFFIXES = (".txt", ".names", ".csv", ".tsv", ".json", ".yaml", ".yml")  # where a name could be meant too
+_LONGEST_LINE = 300  # characters
 EXPECTED = "expected one class per line, 'name' or 'name: prompt name'"
 
 # Without underscores and case, which tools put around them.
@@ -231,7 +232,9 @@ def _of_columns(line: ClassLine, parting: str, count: int, of_name: int, of_numb
 
 def _without_numbers(lines: list[ClassLine], dropped: list[str]) -> list[ClassLine]:
     """Lines without the number or colour that stands beside every name; DataError where it does beside most."""
-    for form in _FORMS:
+    # Longer lines are no names, and the forms would be tried on them for long.
+    forms = _FORMS if max((len(line.text) for line in lines), default=0) <= _LONGEST_LINE else ()
+    for form in forms:
         found = [form.fullmatch(line.text) for line in lines]
         like = [line for line, match in zip(lines, found, strict=True) if match]
         read = [_of_match(line, match) for line, match in zip(lines, found, strict=True) if match]
@@ -245,7 +248,7 @@ def _without_numbers(lines: list[ClassLine], dropped: list[str]) -> list[ClassLi
         odd = found.index(None)
         raise DataError(
             f"{lines[odd].where}: found {quoted(lines[odd].text)} where other lines are like "
-            f"{quoted(lines[0 if odd else 1].text)}; write them all in one form, or the names alone"
+            f"{quoted(like[0].text)}; write them all in one form, or the names alone"
         )
     return [replace(line, text=_unquoted(line.text)) for line in lines]
 

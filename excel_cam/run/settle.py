@@ -14,6 +14,7 @@ from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity
 from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
+from excel_cam.model.weight_files import hash_weights
 from excel_cam.model.words_file import WORDS_SUFFIX
 from excel_cam.run.plan import (
     Destination,
@@ -74,7 +75,7 @@ class Settled:
         weights = choice.weights
         return {
             "pretrained": None if weights is not None else choice.pretrained,
-            "weights": hash_file(weights) if weights is not None and weights.is_file() else None,
+            "weights": hash_weights(weights) if weights is not None and weights.is_file() else None,
             "device": choice.device,
             "precision": choice.precision,
         }
