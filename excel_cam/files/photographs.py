@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from excel_cam.errors import ImageError
+from excel_cam.files.foreign import describe_unread
 from excel_cam.files.pixel_limit import MAX_PIXELS
 
 # Nothing else is tried, whatever a file is called: Pillow would hand an EPS file to Ghostscript, which runs programs.
@@ -90,11 +91,13 @@ def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph
     except MemoryError:
         raise ImageError(f"{path}: not enough memory to decode it") from None
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
-        raise ImageError(f"{path}: {_reason(error)}") from None
+        raise ImageError(f"{path}: {_reason(path, error)}") from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
+        if (foreign := describe_unread(path)) is not None:
+            return foreign
         return f"not an image, or damaged from its beginning; these formats are read: {', '.join(FORMATS)}"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"

@@ -15,7 +15,7 @@ from excel_cam.labels.identity import known_identity
 from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.weight_files import hash_weights
-from excel_cam.model.words_file import WORDS_SUFFIX
+from excel_cam.model.words_file import WORDS_SUFFIX, fit_recorded
 from excel_cam.run.plan import (
     Destination,
 )
@@ -92,6 +92,8 @@ def settle(request: Request, report: Report) -> Settled:
         check_writable(destination.cams)
     data, root_found = open_source(request.source, destination.out)
     knowledge = choose_knowledge(request.source, data)
+    settings = fit_recorded(settings, request.setting_sources, knowledge.sentence_count)
+    request = replace(request, settings=settings)
     check_background(knowledge.has_background, settings)
     check_crf_backend(settings.crf_backend)
     for note in (f"{data.name}: {data.root} ({root_found})", *data.notes):

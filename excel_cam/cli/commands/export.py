@@ -43,9 +43,10 @@ def export(
     from excel_cam.export.choose import choose_format
     from excel_cam.export.source import Export
     from excel_cam.export.write import run_export
-    from excel_cam.files.lists import read_names
+    from excel_cam.files.masks import mask_names
+    from excel_cam.files.name_finder import read_list
 
-    names = None if names_from is None else tuple(read_names(names_from))
+    names = None if names_from is None else tuple(read_list(names_from, set(mask_names(labels)), [labels]))
     report = reporter(quiet)
     trainers = choose_format(trainer, labels, cams, dataset, classes, report)
     chosen = Export(trainers, labels, out, cams, images, names, overwrite)

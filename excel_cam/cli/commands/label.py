@@ -53,12 +53,14 @@ def label(
     from excel_cam.cli.exits import EXIT_SOME_FAILED
     from excel_cam.cli.outcome import share_record, share_text
     from excel_cam.files.atomic import json_line
+    from excel_cam.model.words_file import fit_recorded
     from excel_cam.run.photo_classes import choose_classes
     from excel_cam.run.photos import Writing, choose_places, label_photographs
 
     report = reporter(quiet)
-    settings, _sources = chosen_settings(ctx)
+    settings, sources = chosen_settings(ctx)
     choice = choose_classes(classes, knowledge, report)
+    settings = fit_recorded(settings, sources, choice.knowledge.sentence_count)
     places = choose_places(photographs, out, report)
     report("labels: 0 background, " + ", ".join(f"{value} {name}" for value, name in enumerate(choice.names, 1)))
     if choice.without_sentences and settings.attributes != "none":

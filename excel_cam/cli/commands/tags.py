@@ -39,7 +39,7 @@ def tags(
     by name or by index; indices count from 0, as the columns of cls_labels.npy do.
     """
     from excel_cam.errors import OutputError
-    from excel_cam.files.lists import read_class_list, read_names
+    from excel_cam.files.lists import read_class_list, read_entries
     from excel_cam.tags.gather import gather_tags
     from excel_cam.tags.write import check_tags_path, write_tags
 
@@ -51,7 +51,7 @@ def tags(
     class_names = DATASET_CLASSES[dataset] if dataset is not None else None
     if classes is not None:
         class_names = read_class_list(classes, report=reporter(quiet))[0]
-    names = None if names_from is None else read_names(names_from)
+    names = None if names_from is None else read_entries(names_from)
     found = gather_tags(source, class_names, names)
     write_tags(out, found.tags, found.class_names, keys)
     if not quiet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -48,7 +49,8 @@ def view(
     Doubt is the share of a class map's cells whose two best scores are close; without --cams the share of pixels that
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
     """
-    from excel_cam.files.lists import read_names
+    from excel_cam.files.masks import mask_names
+    from excel_cam.files.name_finder import read_list
     from excel_cam.report.source import named_classes
     from excel_cam.report.strip import MOST_ROWS
     from excel_cam.report.write import View, run_view
@@ -60,10 +62,9 @@ def view(
     if names_from is not None and names is not None:
         raise click.UsageError("give the names with either --list or --names")
     named = None
-    if names_from is not None:
-        named = read_names(names_from)
-    elif names is not None:
-        named = read_names(io.StringIO(names.replace(",", "\n")))
+    if names_from is not None or names is not None:
+        asked = io.StringIO(names.replace(",", "\n")) if names is not None else cast(str, names_from)
+        named = read_list(asked, set(mask_names(labels)), [labels, images])
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     class_names = named_classes(labels, dataset, classes, reporter(quiet))
