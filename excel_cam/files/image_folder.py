@@ -65,15 +65,16 @@ def scan_images(root: Path, labels_folder: Path | None = None, required: bool = 
             continue
         searched.add(identity)
         for entry in _visible_entries(folder):
-            if entry.is_dir():
-                (linked if entry.is_symlink() else pending).append((entry.path, f"{prefix}{entry.name}/"))
+            is_link_itself = entry.is_symlink()
+            if os.path.isdir(entry.path) if is_link_itself else entry.is_dir():  # a link may lead to itself
+                (linked if is_link_itself else pending).append((entry.path, f"{prefix}{entry.name}/"))
                 continue
             stem, suffix = os.path.splitext(entry.name)
             name, path = prefix + stem, Path(entry.path)
             if suffix.lower() in UNREAD_SUFFIXES:
                 unread[name] = path
             # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.
-            if suffix.lower() not in IMAGE_SUFFIXES or not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+            if suffix.lower() not in IMAGE_SUFFIXES or not (entry.is_file(follow_symlinks=False) or is_link_itself):
                 continue
             if name in images:
                 first, second = sorted((images[name], path))

@@ -28,7 +28,7 @@ _LAYOUT_FOLDER = re.compile(r"\A/?(?:JPEGImages|SegmentationClass(?:Aug)?)/")
 _JSON_NAMES = ("name", "file_name", "filename", "image", "path")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What markup and code hold, and names of classes do not; and what stands for no name at all.
-_NO_CLASS = re.compile(r"[{}<>\[\]]|\A[:=]|:\s*:")
+_NO_CLASS = re.compile(r"[{}]|\A[<\[:=]|:\s*:")
 _NUMBERS = re.compile(r"[\d\s,.]+")
 _NUMBER_BESIDE = re.compile(r"\A\d+\s*[,|=]|[,|=]\s*\d+\Z")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:")

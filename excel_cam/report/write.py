@@ -32,21 +32,23 @@ class View:
     overwrite: bool = False
 
 
-def run_view(view: View, on_image: Callable[[], None] = lambda: None) -> Iterator[str]:
+def run_view(
+    view: View, on_image: Callable[[], None] = lambda: None, on_unread: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
     """Write the page and the strip that are asked for; yields a line on each once it is written.
 
-    `on_image` is called for each image measured and each drawn. Raises `UsageError` where the command cannot be
-    right, `DataError` and `ImageError` for files that are missing, damaged or do not fit, `OutputError` where a file
-    is in the way or cannot be written.
+    `on_image` is called for each image measured and each drawn, `on_unread` with the reason for each photograph that
+    cannot be read, which is left out. Raises `UsageError` where the command cannot be right, `DataError` for files that
+    are missing, damaged or do not fit, `OutputError` where a file is in the way or cannot be written.
     """
     _check(view)
     source = open_view(view.labels, view.images, view.class_names, view.cams, view.truth, view.names)
     if view.out is not None:
-        yield _write_page(view.out, view, source, on_image)
+        yield _write_page(view.out, view, source, on_image, on_unread)
     if view.strip is not None:
         names = source.names[: view.rows]
-        write_strip(view.strip, source, names, on_image)
-        yield f"{view.strip}: {len(names):,} rows"
+        rows = write_strip(view.strip, source, names, on_image, on_unread)
+        yield f"{view.strip}: {rows:,} rows"
 
 
 def _check(view: View) -> None:
@@ -65,9 +67,11 @@ def _check(view: View) -> None:
             raise OutputError(f"{path}: there already; add --overwrite to replace it, or choose another name")
 
 
-def _write_page(out: Path, view: View, source: ViewSource, on_image: Callable[[], None]) -> str:
+def _write_page(
+    out: Path, view: View, source: ViewSource, on_image: Callable[[], None], on_unread: Callable[[str], None]
+) -> str:
     measurements = measure_all(source, on_image)
     shown = choose_shown(measurements, view.order, view.limit)
-    write_page(out, Page(source, measurements, shown, view.order), on_image)
+    write_page(out, Page(source, measurements, shown, view.order), on_image, on_unread)
     more = "" if len(shown) == len(source.names) else f" of {len(source.names):,}, the first by {view.order}"
     return f"{out}: {len(shown):,} images{more}; {readable_size(out.stat().st_size)}"

@@ -98,8 +98,9 @@ def test_names_narrow_in_their_order(folder: Folder) -> None:
         folder.open("a,cat\n", ["a", "other"])
     with pytest.raises(DataError, match="no tags for 1 of 2 images, first 'b'"):
         folder.open("a,cat\n", ["a", "b"])
-    with pytest.raises(DataError, match="--list: name '/a' is absolute or has a drive letter"):
-        folder.open("a,cat\n", ["/a"])
+    assert folder.names("a,cat\n", ["/a"]) == ["a"]
+    with pytest.raises(DataError, match="--list: name '/z' is absolute or has a drive letter"):
+        folder.open("a,cat\n", ["/z"])
     with pytest.raises(DataError, match="--list: no names"):
         folder.open("a,cat\n", [])
 
@@ -111,7 +112,7 @@ def test_an_image_whose_name_no_label_can_have_is_refused_only_when_asked_for(fo
     assert folder.names("a,\n", ["a"]) == ["a"]
 
 
-def test_links_to_files_are_images_and_links_to_folders_a_note(folder: Folder, tmp_path: Path) -> None:
+def test_links_to_files_and_to_folders_are_followed_once(folder: Folder, tmp_path: Path) -> None:
     outside = tmp_path / "elsewhere"
     outside.mkdir()
     (outside / "x.jpg").touch()
@@ -121,17 +122,23 @@ def test_links_to_files_are_images_and_links_to_folders_a_note(folder: Folder, t
     (folder.root / "circle.jpg").symlink_to("circle.jpg")
     (folder.root / "linked").symlink_to(outside)
     os.mkfifo(folder.root / "pipe.jpg")
-    data_set = folder.open("a,\nlink,\nbroken,\ncircle,\n")
-    assert [sample.name for sample in data_set.samples] == ["a", "broken", "circle", "link"]
+    (folder.root / "itself").symlink_to(folder.root)
+    (outside / "back").symlink_to(folder.root)
+    (folder.root / "again").symlink_to(outside)
+    data_set = folder.open("a,\nlink,\nbroken,\ncircle,\nagain/x,\n")
+    assert [sample.name for sample in data_set.samples] == ["a", "again/x", "broken", "circle", "link"]
+    assert data_set.samples[1].image_path == folder.root / "again" / "x.jpg"
     assert data_set.samples[-1].image_path == folder.root / "link.jpg"
     (note,) = data_set.notes
-    assert note.startswith("1 linked folders are not searched")
-    assert "linked" in note
+    assert note.startswith("3 linked folders are searched already by another path, first ")
 
 
 def test_labels_written_under_the_root_are_not_images(folder: Folder) -> None:
     folder.add("a.jpg", "labels/a.png", "sub/labels/b.png")
     assert folder.names("a,\nsub/labels/b,\n", labels=folder.root / "labels") == ["a", "sub/labels/b"]
+    (folder.root / "to_labels").symlink_to(folder.root / "labels")
+    assert folder.names("a,\nsub/labels/b,\n", labels=folder.root / "labels") == ["a", "sub/labels/b"]
+    (folder.root / "to_labels").unlink()
     assert folder.names("a,\nsub/labels/b,\nlabels/a,\n", labels=folder.root.parent / "labels")[1] == "labels/a"
     with pytest.raises(UsageError, match="labels would lie among the images of --root; choose another --out"):
         folder.open("a,\n", labels=folder.root / "sub" / "..")

@@ -9,6 +9,7 @@ from typing import cast
 import click
 
 from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import FILE, FOLDER
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
@@ -33,10 +34,11 @@ from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
               help="Most rows of the strip, first names first.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
+@click.pass_context
 def view(
-    labels: Path, images: Path | None, truth: Path | None, cams: Path | None, dataset: str | None, classes: Path | None,
-    names_from: str | None, names: str | None, out: Path | None, order: str, limit: int, strip: Path | None,
-    rows: int | None, overwrite: bool, quiet: bool,
+    ctx: click.Context, /, labels: Path, images: Path | None, truth: Path | None, cams: Path | None,
+    dataset: str | None, classes: Path | None, names_from: str | None, names: str | None, out: Path | None, order: str,
+    limit: int, strip: Path | None, rows: int | None, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Show labels over their photographs: one page for a browser, without network, or a strip for a paper.
 
@@ -48,6 +50,7 @@ def view(
 
     Doubt is the share of a class map's cells whose two best scores are close; without --cams the share of pixels that
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
+    Exit status: 0 all shown, 1 error, 2 usage, 3 some photographs could not be read.
     """
     from excel_cam.files.masks import mask_names
     from excel_cam.files.name_finder import read_list
@@ -73,8 +76,13 @@ def view(
         overwrite,
     )  # fmt: skip
 
+    unread: dict[str, None] = {}
     with progress_bar(None, "image", quiet) as bar:
-        for line in run_view(chosen, bar.update):
+        for line in run_view(chosen, bar.update, lambda reason: unread.setdefault(reason, None)):
             if not quiet:
                 bar.clear()
                 click.echo(line, err=True)
+    for reason in unread:
+        reporter(quiet)(f"failed: {reason}")
+    if unread:
+        ctx.exit(EXIT_SOME_FAILED)
