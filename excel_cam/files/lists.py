@@ -135,15 +135,15 @@ def _json_entries(text: str, where: str) -> list[tuple[str, str]] | None:
     """The entries of JSON values one after the other; None where the text is not all JSON objects and arrays."""
     if text.lstrip()[:1] not in ("{", "["):
         return None
-    decoder, at, found = json.JSONDecoder(), 0, list[tuple[str, str]]()
+    decoder, at, found = json.JSONDecoder(), 0, list[tuple[str, Any]]()
     try:
         while match := re.compile(r"\s*(?=\S)").match(text, at):
             value, at = decoder.raw_decode(text, match.end())
             place = f"{where}:{text.count(chr(10), 0, match.end()) + 1}"
-            found += [(place, _name_of_json(item, place)) for item in (value if isinstance(value, list) else [value])]
+            found += [(place, item) for item in (value if isinstance(value, list) else [value])]
     except (ValueError, RecursionError):
         return None  # names may begin with a bracket too
-    return found
+    return [(place, _name_of_json(item, place)) for place, item in found]
 
 
 def _name_of_json(value: Any, where: str) -> str:
