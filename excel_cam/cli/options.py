@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from excel_cam.errors import SettingsError, UsageError
 from excel_cam.labels.shards import Shard
-from excel_cam.model.words_file import recorded_settings
+from excel_cam.model.words_file import RECORDED, recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
 
@@ -129,7 +129,7 @@ def chosen_settings(ctx: click.Context) -> tuple[Settings, dict[str, str]]:
             given[entry.name] = ctx.params[entry.name]
             sources[entry.name] = source
         else:
-            sources[entry.name] = f"model {model}" if entry.name in recorded else f"preset {ctx.params['preset']}"
+            sources[entry.name] = f"{RECORDED}{model}" if entry.name in recorded else f"preset {ctx.params['preset']}"
     try:
         return dataclasses.replace(settings, **recorded | given), sources
     except SettingsError as error:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.classes import COCO_CLASSES, SPLITS
-from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
+from excel_cam.data.dataset import DataSet, Sample, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.image_folder import scan_images
+from excel_cam.files.name_finder import NameFinder
 from excel_cam.tags.coco_json import Instances, instances_tags, read_image_list, read_instances
-from excel_cam.tags.lookup import Tags
-from excel_cam.tags.match import CocoNames, match_coco_names
+from excel_cam.tags.lookup import Tags, coco_number
+from excel_cam.tags.match import match_coco_names
 from excel_cam.tags.read import read_tags
 from excel_cam.wording import quoted
 
@@ -59,7 +60,7 @@ def default_split(root: Path) -> str:
     return there[0] if len(there) == 1 else COCO_DEFAULT_SPLIT
 
 
-def open_coco(root: Path, split: str, tags_file: Path | None, names: Sequence[str] | None) -> DataSet:
+def open_coco(root: Path, split: str, tags_file: Path | None, names: Iterable[str] | None) -> DataSet:
     """The images of a COCO split, or those of `names` in their order.
 
     Images and tags come from annotations/instances_<split>.json. `tags_file` replaces its tags; then, without that
@@ -120,9 +121,8 @@ def _files(instances: Instances, folder: Path) -> dict[str, Path]:
     return {name: folder / instances.file_names[image] for name, image in instances.names.items()}
 
 
-def _chosen_names(names: Sequence[str], found: _Split) -> list[str]:
-    resolve = CocoNames(found.files)
-    chosen = checked_names([resolve.name(name) for name in names])
+def _chosen_names(names: Iterable[str], found: _Split) -> list[str]:
+    chosen = NameFinder(found.files, number=coco_number).names(names)
     if unknown := [name for name in chosen if name not in found.files]:
         raise DataError(
             f"--list: {len(unknown):,} names are not in {found.listed_in}, first {quoted(unknown[0])}; take them out, "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.errors import DataError
-from excel_cam.files.lists import check_name
+from excel_cam.files.name_finder import by_case, case_hint
 from excel_cam.tags.lookup import Tags
 from excel_cam.wording import quoted
 
@@ -35,20 +35,12 @@ class DataSet:
     split: str | None = None  # the split the images are of, None where they were named
 
 
-def checked_names(names: Sequence[str]) -> list[str]:
-    """`names`, each once and in order, after the rule for names; DataError for one that breaks it, or for none."""
-    for name in names:
-        check_name(name, "--list")
-    if not names:
-        raise DataError("--list: no names in this list; expected one per line")
-    return list(dict.fromkeys(names))
-
-
 def require_tags(names: Sequence[str], tags: Tags, source: str, advice: str) -> None:
     """DataError when a name has no tags: an image without classes has to be said, not guessed."""
     untagged = [name for name in names if name not in tags]
     if untagged:
+        hint = case_hint(untagged[0], by_case(tags))
         raise DataError(
-            f"{source}: no tags for {len(untagged):,} of {len(names):,} images, first {quoted(untagged[0])}; add lines "
-            f"(with empty classes for none), {advice}or narrow with --list"
+            f"{source}: no tags for {len(untagged):,} of {len(names):,} images, first {quoted(untagged[0])}{hint}; add "
+            f"lines (with empty classes for none), {advice}or narrow with --list"
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from excel_cam.classes import MAX_CLASSES
-from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
+from excel_cam.data.dataset import DataSet, Sample, require_tags
 from excel_cam.errors import DataError
 from excel_cam.files.image_folder import scan_images
 from excel_cam.files.lists import read_class_list
+from excel_cam.files.name_finder import NameFinder
 from excel_cam.tags.match import match_names
 from excel_cam.tags.read import read_tags
 from excel_cam.wording import quoted
@@ -19,7 +20,7 @@ def open_folder(
     root: Path,
     classes_file: Path,
     tags_file: Path,
-    names: Sequence[str] | None,
+    names: Iterable[str] | None,
     *,
     labels_folder: Path | None = None,
     class_limit: int = MAX_CLASSES,
@@ -31,21 +32,23 @@ def open_folder(
     Raises DataError for damaged files, two images of one name, images without a line of tags, names that leave the
     root or are in neither, and when there is nothing to label.
     """
-    class_names, prompt_names = read_class_list(classes_file, class_limit)
+    notes: list[str] = []
+    class_names, prompt_names = read_class_list(classes_file, class_limit, notes.append)
     scan = scan_images(root, labels_folder)
-    tags = match_names(read_tags(tags_file, class_names), scan.images, str(tags_file))
-    chosen = sorted(scan.images.keys() | tags.keys()) if names is None else checked_names(names)
+    tags = match_names(read_tags(tags_file, class_names), scan.images | scan.unread, str(tags_file))
+    known = scan.images.keys() | tags.keys()
+    chosen = sorted(known) if names is None else NameFinder(known, [root]).names(names)
     scan.check_names(chosen)
     for name in chosen:
         if name not in scan.images and name not in tags:
             raise DataError(f"--list: {quoted(name)} has neither an image under {root} nor a line in {tags_file}")
     require_tags(chosen, tags, str(tags_file), "")
     missing = [name for name in chosen if name not in scan.images]
-    notes = []
+    notes += scan.notes
     if missing:
         notes.append(
             f"{len(missing):,} names in {tags_file} have no image under {root} (first {quoted(missing[0])}); "
             "they are recorded as failed"
         )
-    samples = tuple(Sample(name, scan.images.get(name, root / f"{name}.jpg"), tags[name]) for name in chosen)
+    samples = tuple(Sample(name, scan.path(name, root), tags[name]) for name in chosen)
     return DataSet("folder", root, class_names, prompt_names, samples, str(tags_file), tuple(notes))

@@ -13,7 +13,7 @@ from excel_cam.data.dataset import DataSet
 from excel_cam.data.folder import open_folder
 from excel_cam.data.voc import VOC_DEFAULT_SPLIT, find_voc_root, open_demo, open_voc
 from excel_cam.errors import UsageError
-from excel_cam.files.lists import read_names
+from excel_cam.files.lists import read_entries
 from excel_cam.knowledge.base import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
 
 
@@ -39,7 +39,7 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
         )
     if source.dataset == "folder" and source.split is not None:
         raise UsageError("--split: a folder has no splits; narrow it with --list")
-    names = read_names(source.names_from) if source.names_from is not None else None
+    names = read_entries(source.names_from) if source.names_from is not None else None
     if source.dataset == "voc":
         root, found = find_voc_root(source.root, os.environ, source.roots.get("voc"))
         return open_voc(root, source.split or VOC_DEFAULT_SPLIT, source.tags, names), found

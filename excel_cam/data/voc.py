@@ -1,6 +1,6 @@
 """PASCAL VOC 2012 as a data set, and the demo, which has its layout. Masks are never looked at.
 
-Whether the images are there is not looked at either: a run records those it cannot open.
+Images that are not there are no fault here: a run records those it cannot open.
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from excel_cam.classes import SPLITS, VOC_CLASSES
-from excel_cam.data.dataset import DataSet, Sample, checked_names, require_tags
+from excel_cam.data.dataset import DataSet, Sample, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.lists import read_names
+from excel_cam.files.image_folder import ImageScan, scan_images
+from excel_cam.files.lists import read_entries
+from excel_cam.files.name_finder import NameFinder
 from excel_cam.shipped import DEMO_ROOT
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_names
@@ -53,7 +55,7 @@ def find_voc_root(root: Path | None, environ: Mapping[str, str], configured: Pat
     return find_root(_VOC_ROOT, root, environ, configured)
 
 
-def open_voc(root: Path, split: str, tags_file: Path | None, names: Sequence[str] | None) -> DataSet:
+def open_voc(root: Path, split: str, tags_file: Path | None, names: Iterable[str] | None) -> DataSet:
     """The images of a VOC2012 folder: those of `split`, or those of `names` in their order.
 
     Splits come from the devkit's own lists, else from the ids shipped here; tags from `tags_file`, else
@@ -61,48 +63,62 @@ def open_voc(root: Path, split: str, tags_file: Path | None, names: Sequence[str
     Raises UsageError for an unknown split, DataError for missing or damaged lists and tags, names that leave the
     root, and images without tags.
     """
-    if split not in VOC_SPLITS:
-        raise UsageError(f"unknown split {quoted(split)} of VOC; choose one of {', '.join(VOC_SPLITS)}")
-    notes = []
-    if names is None:
-        chosen, list_source = _read_voc_split(root, split)
-        notes.append(f"images: {len(chosen):,} of split {split}, from {list_source}")
-    else:
-        chosen = checked_names(names)
+    files, notes = voc_images(root, split, names)
+    chosen = list(files)
     tags, tags_source = _read_voc_tags(root, tags_file, chosen)
     notes.append(f"tags: {tags_source}")
     require_tags(chosen, tags, tags_source, "choose another --split, " if names is None else "")
-    images = root / "JPEGImages"
-    samples = tuple(Sample(name, images / f"{name}.jpg", tags[name]) for name in chosen)
+    samples = tuple(Sample(name, path, tags[name]) for name, path in files.items())
     chosen_split = split if names is None else None
     return DataSet("voc", root, VOC_CLASSES, VOC_CLASSES, samples, tags_source, tuple(notes), chosen_split)
 
 
-def open_demo(names: Sequence[str] | None) -> DataSet:
+def voc_images(root: Path, split: str, names: Iterable[str] | None) -> tuple[dict[str, Path], list[str]]:
+    """The files of a split's images by name, or of those of `names`, in order; and lines worth telling the user.
+
+    Raises UsageError for an unknown split, DataError for a missing or damaged list and names that cannot be.
+    """
+    if split not in VOC_SPLITS:
+        raise UsageError(f"unknown split {quoted(split)} of VOC; choose one of {', '.join(VOC_SPLITS)}")
+    images = root / "JPEGImages"
+    scan = scan_images(images, required=False)
+    finder = NameFinder(scan.images | scan.unread, [images, root])
+    notes = list(scan.notes)
+    if names is None:
+        entries, list_source = _read_voc_split(root, split)
+        chosen = finder.names(entries)
+        notes.append(f"images: {len(chosen):,} of split {split}, from {list_source}")
+    else:
+        chosen = finder.names(names)
+    return {name: _image_path(scan, name, images) for name in chosen}, notes
+
+
+def _image_path(scan: ImageScan, name: str, folder: Path) -> Path:
+    """The file of an image: `.jpg`, as VOC's own are, before other endings; DataError where two others share a name."""
+    if name in scan.clashes and os.path.isfile(folder / f"{name}.jpg"):
+        return folder / f"{name}.jpg"
+    scan.check_names([name])
+    return scan.path(name, folder)
+
+
+def open_demo(names: Iterable[str] | None) -> DataSet:
     """The 48 composed scenes that come with the package, in VOC's layout, or those of `names` in their order."""
     data = open_voc(DEMO_ROOT, "train", DEMO_ROOT / "tags.csv", names)
     return dataclasses.replace(data, name="demo")
 
 
-def voc_names(root: Path, split: str) -> list[str]:
-    """The names of a split, from the devkit's own list, else from the ids shipped here; raises `UsageError`."""
-    if split not in VOC_SPLITS:
-        raise UsageError(f"unknown split {quoted(split)} of VOC; choose one of {', '.join(VOC_SPLITS)}")
-    return _read_voc_split(root, split)[0]
-
-
-def _read_voc_split(root: Path, split: str) -> tuple[list[str], str]:
-    """The names of a split and where they come from."""
+def _read_voc_split(root: Path, split: str) -> tuple[dict[str, str], str]:
+    """The entries of a split's list and where they come from."""
     for stem in VOC_SPLITS[split]:
         path = root / "ImageSets" / "Segmentation" / f"{stem}.txt"
         if path.is_file():
-            return read_names(str(path)), str(path)
+            return read_entries(str(path)), str(path)
     if split == "trainval":
         (train, train_source), (val, val_source) = (_read_voc_split(root, part) for part in ("train", "val"))
-        return list(dict.fromkeys(train + val)), f"{train_source} and {val_source}"
+        return train | val, f"{train_source} and {val_source}"
     shipped = importlib.resources.files("excel_cam") / "data_lists" / f"voc_{split}.txt"
     with shipped.open(encoding="utf-8") as stream:
-        return read_names(stream), "the ids that come with excel-cam"
+        return read_entries(stream), "the ids that come with excel-cam"
 
 
 def _read_voc_tags(root: Path, tags_file: Path | None, names: Sequence[str]) -> tuple[Tags, str]:

@@ -11,13 +11,17 @@ from excel_cam.export.maps import IRN, PSA, ClipES
 from excel_cam.export.masks import DeepLab, MMSegmentation
 from excel_cam.export.trainers import TRAINERS
 from excel_cam.labels.folder import required_class_names
+from excel_cam.wording import Report
 
 FORMATS: dict[str, type[Format]] = dict(
     zip(TRAINERS, (IRN, ClipES, PSA, DeepLab, MMSegmentation, CocoJSON), strict=True)
 )
 
 
-def choose_format(name: str, labels: Path, cams: Path | None, dataset: str | None, classes: Path | None) -> Format:
+def choose_format(
+    name: str, labels: Path, cams: Path | None, dataset: str | None, classes: Path | None,
+    report: Report = lambda _: None,
+) -> Format:  # fmt: skip
     """The format of that name for a folder of labels.
 
     Raises `UsageError` where class maps or class names are missing or contradict, or pycocotools is not installed.
@@ -32,4 +36,4 @@ def choose_format(name: str, labels: Path, cams: Path | None, dataset: str | Non
         raise UsageError(f"--to {name} reads labels alone; leave --cams out")
     if chosen is CocoJSON:
         pycocotools_mask()
-    return chosen(required_class_names(labels, dataset, classes))
+    return chosen(required_class_names(labels, dataset, classes, report))

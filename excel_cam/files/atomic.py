@@ -16,6 +16,7 @@ from typing import Any
 from excel_cam.errors import OutputError
 
 PART_SUFFIX = ".part"
+_LONGEST_NAME = 160  # bytes: with host and process id below the 255 of file systems
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises `OutputError`.
     """
     # Host and process id keep two runs that share a folder apart, and tell whether a leftover's owner still lives.
-    part = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{PART_SUFFIX}")
+    part = path.with_name(f".{_short(path.name)}.{_host()}.{os.getpid()}{PART_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -75,8 +76,15 @@ def remove_stale_parts(folder: Path) -> None:
                 part.unlink()
 
 
+def _short(name: str) -> str:
+    """A file's name where a temporary one has room for it, else a digest of it: 255 bytes are the most there may be."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _LONGEST_NAME else hashlib.sha256(encoded).hexdigest()[:32]
+
+
 def _host() -> str:
-    return socket.gethostname().replace(".", "-")  # dots part the fields of a temporary name
+    # Dots part the fields of a temporary name, which has room for so much of a host.
+    return socket.gethostname().replace(".", "-")[:64]
 
 
 def is_alive(process_id: int) -> bool:

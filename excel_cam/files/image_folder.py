@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from excel_cam.errors import DataError, UsageError
+from excel_cam.files.foreign import UNREAD_SUFFIXES
 from excel_cam.files.lists import IMAGE_SUFFIXES, check_name
 from excel_cam.wording import quoted
 
@@ -19,6 +20,16 @@ class ImageScan:
 
     images: dict[str, Path]  # name (path under the root, with '/', without extension) -> file
     clashes: dict[str, tuple[Path, Path]]  # names that two files would share
+    unread: dict[str, Path] = field(default_factory=dict)  # names of files of kinds that are not read -> file
+
+    def path(self, name: str, root: Path) -> Path:
+        """The file of that name, or the one that is not read; where there is none, where one would be expected."""
+        return self.images.get(name) or self.unread.get(name) or root / f"{name}.jpg"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines worth telling the user."""
+        return (_unread_note(self.unread),) if self.unread else ()
 
     def check_names(self, names: Iterable[str]) -> None:
         """DataError if one of `names` stands for two images, or cannot be a label's name."""
@@ -31,28 +42,31 @@ class ImageScan:
                 )
 
 
-def scan_images(root: Path, labels_folder: Path | None = None) -> ImageScan:
+def scan_images(root: Path, labels_folder: Path | None = None, required: bool = True) -> ImageScan:
     """All files under `root` with the extension of an image; hidden files and folders are skipped.
 
     Links are followed, see `walk_folders`. `labels_folder` is not searched, so that labels written under `root` are not
     taken for images by the next run.
-    Raises DataError when a folder cannot be read or holds no image at all, UsageError when labels would lie among
-    the images.
+    Raises DataError when a folder cannot be read or, if `required`, holds no image at all, UsageError when labels would
+    lie among the images.
     """
     excluded = None if labels_folder is None else os.path.realpath(labels_folder)
     if excluded == os.path.realpath(root):
         raise UsageError(f"{labels_folder}: labels would lie among the images of --root; choose another --out")
     images: dict[str, Path] = {}
     clashes: dict[str, tuple[Path, Path]] = {}
+    unread: dict[str, Path] = {}
     try:
         for prefix, files in walk_folders(root, excluded):
             for entry in files:
                 stem, suffix = os.path.splitext(entry.name)
+                name, path = prefix + stem, Path(entry.path)
+                if suffix.lower() in UNREAD_SUFFIXES:
+                    unread[name] = path
                 # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.
                 regular = entry.is_file(follow_symlinks=False) or entry.is_symlink()
                 if suffix.lower() not in IMAGE_SUFFIXES or not regular:
                     continue
-                name, path = prefix + stem, Path(entry.path)
                 if name in images:
                     first, second = sorted((images[name], path))
                     clashes[name] = (first, second)
@@ -60,9 +74,22 @@ def scan_images(root: Path, labels_folder: Path | None = None) -> ImageScan:
     except OSError as error:
         folder = error.filename or root
         raise DataError(f"{folder}: this folder of images cannot be read: {error.strerror}") from error
-    if not images:
-        raise DataError(f"{root}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return ImageScan(images, clashes)
+    unread = {name: path for name, path in unread.items() if name not in images}
+    if not images and required:
+        raise DataError(
+            f"{root}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
+            + (f"; {_unread_note(unread)}" if unread else "")
+        )
+    return ImageScan(images, clashes, unread)
+
+
+def _unread_note(unread: dict[str, Path]) -> str:
+    """That there are files which are not read, by what they are."""
+    kinds = sorted({UNREAD_SUFFIXES[path.suffix.lower()] for path in unread.values()})
+    return (
+        f"{', '.join(kinds)} is not read: convert {len(unread):,} such files to JPEG or PNG, first "
+        f"{quoted(str(min(unread.values())))}"
+    )
 
 
 def walk_folders(root: Path, excluded: str | None = None) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from excel_cam.errors import ImageError
+from excel_cam.files.foreign import describe_unread
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.open_image import PHOTOGRAPHS, open_image
 
@@ -99,6 +100,8 @@ def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         if path.stat().st_size == 0:
             return "the file is empty"
+        if (foreign := describe_unread(path)) is not None:
+            return foreign
         return f"not an image, or damaged from its beginning; these formats are read: {', '.join(PHOTOGRAPHS)}"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"

@@ -49,7 +49,9 @@ def write_base(request: WriteRequest, tokens: TokenLimit, report: Report, progre
     """
     if request.out.exists() and not request.overwrite:
         raise OutputError(f"{request.out} is there already; add --overwrite to replace it, or choose another --out")
-    empty = empty_base(request.classes, request.out.stem, request.templates, request.background, request.has_background)
+    empty = empty_base(
+        request.classes, request.out.stem, request.templates, request.background, request.has_background, report
+    )  # fmt: skip
     if request.answers is not None:
         selection = select_answers(empty, request.answers, request.sentences, tokens)
         origin = provenance(f"by hand ({request.answers.name})", request.sentences)
@@ -64,10 +66,10 @@ def write_base(request: WriteRequest, tokens: TokenLimit, report: Report, progre
 
 def empty_base(
     classes: Path, name: str = "folder", templates: Sequence[str] = (), background: Sequence[str] | None = None,
-    has_background: bool = True,
+    has_background: bool = True, report: Report = lambda _: None,
 ) -> KnowledgeBase:  # fmt: skip
     """A knowledge base for a class list, as asked for, without sentences."""
-    class_names, prompt_names = read_class_list(classes, class_limit(has_background))
+    class_names, prompt_names = read_class_list(classes, class_limit(has_background), report)
     # The paper's number of attributes goes with the names of its data sets, so another list shall not bear them.
     name = f"{name}-own" if name in shipped_names() else name
     return empty_knowledge(name, class_names, prompt_names, templates, background, has_background)

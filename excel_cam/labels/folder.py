@@ -15,21 +15,25 @@ from excel_cam.files.masks import mask_path
 from excel_cam.labels.overlay import OVERLAY_SUFFIX
 from excel_cam.labels.records import are_without_background, read_run, read_runs
 from excel_cam.settings import Settings
+from excel_cam.wording import Report
 
 _OVERLAY_END = OVERLAY_SUFFIX.rpartition(".")[0]  # of a name, which has no extension
 
 
-def class_names_of(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...] | None:
+def class_names_of(
+    labels: Path, dataset: str | None, classes: Path | None, report: Report = lambda _: None
+) -> tuple[str, ...] | None:
     """Class names in label order: from a class list, a data set's name, or the run record beside the labels.
 
-    None where none of them is there. Raises `DataError` and `OutputError` for damaged files.
+    None where none of them is there. report is told what was dropped from a class list. Raises `DataError` and
+    `OutputError` for damaged files.
     """
     if are_without_background(labels):
         raise DataError(
             f"{labels} holds labels without a background class, which start at 0; they are not handled here"
         )
     if classes is not None:
-        return read_class_list(classes)[0]
+        return read_class_list(classes, report=report)[0]
     if dataset is not None:
         return NAMED_CLASSES[dataset]
     record = read_run(labels)
@@ -37,9 +41,11 @@ def class_names_of(labels: Path, dataset: str | None, classes: Path | None) -> t
     return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
-def required_class_names(labels: Path, dataset: str | None, classes: Path | None) -> tuple[str, ...]:
+def required_class_names(
+    labels: Path, dataset: str | None, classes: Path | None, report: Report = lambda _: None
+) -> tuple[str, ...]:
     """Class names in label order, as `class_names_of` finds them; raises `UsageError` where there are none."""
-    names = class_names_of(labels, dataset, classes)
+    names = class_names_of(labels, dataset, classes, report)
     if names is None:
         raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
     return names

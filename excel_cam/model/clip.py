@@ -18,9 +18,9 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from excel_cam.errors import ModelError
-from excel_cam.files.atomic import hash_file
 from excel_cam.method.calibration import check_image_tower
 from excel_cam.model.tokenizer import KnownWords
+from excel_cam.model.weight_files import hash_weights
 from excel_cam.model.weights import first_line, fit_weights, locate_pretrained, quiet_logs, read_weights
 from excel_cam.model.words_file import read_words
 from excel_cam.settings import ModelChoice
@@ -35,7 +35,7 @@ class ClipModel:
     """A frozen two-tower model. The text tower stays on the CPU in float32, so text rows are the same everywhere."""
 
     name: str
-    fingerprint: str  # SHA-256 of the weights file
+    fingerprint: str  # SHA-256 of the weights
     weights: Path
     device: torch.device
     precision: str  # fp32, bf16 or fp16: dtype of the image tower's matrix products
@@ -104,7 +104,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     choice.name: `excel-cam-demo` (comes with the package), an open_clip model name, or a path to an open_clip model
     configuration (`.json`); a words file beside that (see `model_words`) is read too.
     choice.pretrained: tag of weights that open_clip knows, fetched or found in the local Hugging Face cache; not used
-    when choice.weights, a checkpoint file (open_clip, OpenAI's own `.pt`, or safetensors), is given.
+    when choice.weights, a file that `read_weights` reads, is given.
     choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
 
     Raises `ModelError` when the model cannot work, or its weights cannot be had or do not fit. Random weights are
@@ -115,12 +115,8 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     precision = resolve_precision(choice.precision, target)
     name, config = _model_config(choice.name)
     path = choice.weights if choice.weights is not None else locate_pretrained(name, config, choice.pretrained)
-    state, is_openai = read_weights(path)
-    if is_openai and not config.get("quick_gelu", False):
-        raise ModelError(
-            f"{path} is OpenAI's own archive, trained with QuickGELU, but model {name} has plain GELU; "
-            f"use --model {name}-quickgelu"
-        )
+    state, quick_gelu = read_weights(path)
+    _check_activation(path, quick_gelu, name, bool(config.get("quick_gelu")))
     towers, tokenizer = _build(name, config, read_words(choice.name))
     visual = check_image_tower(towers.visual, name)
     fit_weights(towers, state, name, path)
@@ -131,9 +127,18 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
         torch.cuda.set_device(target)  # pinned memory belongs to the current device: others are left alone
     convert_weights_to_lp(visual, DTYPES[precision])
     return ClipModel(
-        name=name, fingerprint=hash_file(path), weights=path, device=target, precision=precision,
+        name=name, fingerprint=hash_weights(path), weights=path, device=target, precision=precision,
         visual=visual.to(target), towers=towers, tokenizer=tokenizer,
     )  # fmt: skip
+
+
+def _check_activation(path: Path, trained: bool | None, name: str, built: bool) -> None:
+    """Raise `ModelError` where weights are known to be trained with another activation than the model has."""
+    if trained is None or trained == built:
+        return
+    was, has = ("QuickGELU", "plain GELU") if trained else ("plain GELU", "QuickGELU")
+    right = f"{name}-quickgelu" if trained else name.removesuffix("-quickgelu")
+    raise ModelError(f"{path}: trained with {was}, but model {name} has {has}; use --model {right}")
 
 
 def resolve_device(device: str) -> torch.device:

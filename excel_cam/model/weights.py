@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -24,7 +25,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from excel_cam.errors import ModelError
+from excel_cam.model.checkpoint import unwrapped, without_prefixes
 from excel_cam.model.torchscript import is_torchscript, read_torchscript
+from excel_cam.model.transformers_layout import has_transformers_names, to_open_clip
+from excel_cam.model.weight_files import foreign_file, is_safetensors, shard_advice, weight_files
 
 # Numbers that OpenAI's archives keep among the tensors.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -90,22 +94,45 @@ def _cannot_fetch(name: str, tag: str, record: dict[str, Any], error: Exception)
     )
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Read a state dict without running any code of the file.
+def read_weights(path: Path) -> tuple[dict[str, Tensor], bool | None]:
+    """Read a state dict, by open_clip's names, without running any code of the file.
 
-    Returns the tensors by name, and whether the file is OpenAI's own TorchScript archive.
+    `path`: a file of safetensors or torch, known by its content, OpenAI's own TorchScript archive, or an index of
+    shards (`.index.json`). Returns the tensors by name, and whether they were trained with QuickGELU where that is
+    known (OpenAI's archive; `config.json` beside a file of the transformers library), else None.
     Raises `ModelError` when the file is missing, damaged or something else.
     """
+    state: dict[str, Tensor] = {}
+    quick_gelu = None
+    for file in weight_files(path):
+        content, is_archive = _read_file(file)
+        state |= _plain_state(file, content)
+        quick_gelu = True if is_archive else quick_gelu
     try:
+        state = without_prefixes(state)
+        if has_transformers_names(state):
+            return to_open_clip(state), _recorded_activation(path)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}{shard_advice(path)}") from None
+    return state, quick_gelu
+
+
+def _read_file(path: Path) -> tuple[Any, bool]:
+    """What a file holds, and whether it is a TorchScript archive."""
+    try:
+        if (foreign := foreign_file(path)) is not None:
+            raise ModelError(f"{path}: {foreign}")
         is_archive = is_torchscript(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice to programmers
-            if path.suffix == ".safetensors":
-                content: Any = load_file(path, device="cpu")
-            elif is_archive:
-                content = read_torchscript(path)  # torch.jit.load would run code of the archive
-            else:
-                content = torch.load(path, map_location="cpu", weights_only=True)
+            if is_safetensors(path):
+                return load_file(path, device="cpu"), False
+            if is_archive:
+                return read_torchscript(path), True  # torch.jit.load would run code of the archive
+            with path.open("rb") as stream:  # given a path, torch would go by its ending
+                return torch.load(stream, map_location="cpu", weights_only=True), False
+    except ModelError:
+        raise
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
     except pickle.UnpicklingError:
@@ -114,15 +141,28 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
         ) from None
     except Exception as error:  # a damaged file leads the readers into whatever comes
         raise ModelError(f"{path}: the weights cannot be read ({first_line(error)})") from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+
+
+def _plain_state(path: Path, content: Any) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by the names it has for them; raises `ModelError` for anything else."""
+    content = unwrapped(content)
     if not isinstance(content, dict) or not content:
         raise ModelError(f"{path}: holds no state dict (tensors by name)")
-    state = {str(key).removeprefix("module."): value for key, value in content.items()}
-    state = {key: value for key, value in state.items() if key not in _OPENAI_EXTRAS}
+    state = {str(key): value for key, value in content.items()}
+    state = {key: value for key, value in state.items() if key.rpartition(".")[2] not in _OPENAI_EXTRAS}
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"{path}: holds no plain state dict: {odd[0]!r} is not a tensor")
-    return state, is_archive
+    return state
+
+
+def _recorded_activation(path: Path) -> bool | None:
+    """Whether `config.json` beside a file of the transformers library says QuickGELU; None where it does not say."""
+    try:
+        config = json.loads((path.parent / "config.json").read_text("utf-8"))
+        activation = config["vision_config"]["hidden_act"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # it is a help, no part of the weights
+    return {"quick_gelu": True, "gelu": False}.get(str(activation))
 
 
 def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
@@ -137,7 +177,7 @@ def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, pat
     refusal = f"{path}: the weights do not fit model {name}:"
     for key, tensor in expected.items():
         if key not in state:
-            raise ModelError(f"{refusal} tensor '{key}' is missing")
+            raise ModelError(f"{refusal} tensor '{key}' is missing{shard_advice(path)}")
         came = state[key]
         if not came.is_floating_point() or came.layout != torch.strided or came.is_meta:
             kind = f"{came.dtype}, {came.layout}, {came.device}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from excel_cam.errors import ModelError, SettingsError
@@ -17,6 +18,7 @@ from excel_cam.settings import Settings
 from excel_cam.shipped import configuration_file
 
 WORDS_SUFFIX = ".words.json"
+RECORDED = "model "  # how the source of a setting begins that a model records
 
 
 def read_words(name: str) -> dict[str, Any] | None:
@@ -44,6 +46,17 @@ def read_words(name: str) -> dict[str, Any] | None:
     except (SettingsError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: settings: {error}") from None
     return content
+
+
+def fit_recorded(settings: Settings, sources: Mapping[str, str], sentences: int) -> Settings:
+    """`settings` with the number of attributes that the model records, where nobody chose one, no more than sentences.
+
+    sources: where each setting comes from. What a person asks for stays, and is refused where it cannot be.
+    """
+    recorded = sources.get("clusters", "").startswith(RECORDED)
+    if not recorded or not sentences or settings.clusters is None or settings.clusters <= sentences:
+        return settings
+    return dataclasses.replace(settings, clusters=sentences)
 
 
 def recorded_settings(name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from excel_cam import __version__
 from excel_cam.classes import IGNORE
+from excel_cam.errors import ImageError
 from excel_cam.files.atomic import replacing
 from excel_cam.report.card import START_OPACITY, ClassTitles, card
 from excel_cam.report.measure import Measure, Measurements
@@ -47,14 +48,22 @@ def choose_shown(measurements: Measurements, order: str, limit: int) -> tuple[Me
     return tuple(sorted(measurements.measures, key=keys[order])[:limit])
 
 
-def write_page(path: Path, page: Page, on_image: Callable[[], None] = lambda: None) -> None:
-    """Write a report; raises `OutputError`, and `DataError` or `ImageError` where an image cannot be read."""
+def write_page(
+    path: Path,
+    page: Page,
+    on_image: Callable[[], None] = lambda: None,
+    on_unread: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write a report; raises `OutputError`, and `DataError` where masks cannot be read.
+
+    on_unread: told why, of each photograph that cannot be read; the page names it and goes on.
+    """
     with (
         replacing(path) as part,
         # Names may hold bytes that are no text; they are shown, not lost.
         part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream,
     ):
-        for line in _lines(page, on_image):
+        for line in _lines(page, on_image, on_unread):
             stream.write(line + "\n")
 
 
@@ -62,7 +71,7 @@ def _asset(name: str) -> str:
     return (importlib.resources.files("excel_cam.report") / "assets" / name).read_text("utf-8")
 
 
-def _lines(page: Page, on_image: Callable[[], None]) -> Iterator[str]:
+def _lines(page: Page, on_image: Callable[[], None], on_unread: Callable[[str], None]) -> Iterator[str]:
     titles, values = ClassTitles(page.source.class_names), used_values(page.measurements)
     script = _asset("view.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -86,11 +95,22 @@ def _lines(page: Page, on_image: Callable[[], None]) -> Iterator[str]:
     yield "</details></div>\n</header>"
     yield from _toolbar(page, titles, values)
     yield '<main id="cards" tabindex="-1">'
+    unread = []
     for position, measure in enumerate(page.shown):
-        small = make_thumbnails(page.source, measure.name, THUMBNAIL_SIDE)
-        yield from card(position, measure, small, titles)
+        try:
+            small = make_thumbnails(page.source, measure.name, THUMBNAIL_SIDE)
+        except ImageError as error:
+            unread.append(str(error))
+            on_unread(str(error))
+        else:
+            yield from card(position, measure, small, titles)
         on_image()
-    yield '</main>\n<p id="none" hidden>No image matches. <button type="button" id="clear">Show all</button></p>'
+    yield "</main>"
+    if unread:
+        yield f"<details open><summary>{len(unread):,} photographs could not be read</summary><ul>"
+        yield from (f"<li>{escape(reason)}</li>" for reason in unread)
+        yield "</ul></details>"
+    yield '\n<p id="none" hidden>No image matches. <button type="button" id="clear">Show all</button></p>'
     yield f"<noscript><p>Without scripts all images are shown, {ORDERS[page.order]}.</p></noscript>"
     yield f"<footer>excel-cam {__version__}</footer>\n<script>{script}</script>\n</body>\n</html>"
 

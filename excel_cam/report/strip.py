@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from excel_cam.classes import IGNORE
+from excel_cam.errors import ImageError
 from excel_cam.files.atomic import write_atomically
 from excel_cam.report.card import ClassTitles
 from excel_cam.report.marks import Colour, heat_picture, region_picture
@@ -80,20 +81,29 @@ def _lines(captions: Sequence[_Caption]) -> tuple[tuple[_Caption, ...], ...]:
     return tuple(tuple(line) for line in lines)
 
 
-def write_strip(path: Path, source: ViewSource, names: Sequence[str], on_image: Callable[[], None]) -> None:
-    """Write the strip of these images as PNG, whole or not at all.
+def write_strip(
+    path: Path, source: ViewSource, names: Sequence[str], on_image: Callable[[], None], on_unread: Callable[[str], None]
+) -> int:
+    """Write the strip of these images as PNG, whole or not at all; returns its number of rows.
 
-    Raises `DataError` and `ImageError` where an image cannot be read, `OutputError` where nothing can be written.
+    on_unread: told why, of each photograph that cannot be read and has no row. Raises `DataError` where masks cannot be
+    read, `ImageError` where no photograph can, `OutputError` where nothing can be written.
     """
     titles = ClassTitles(source.class_names)
     rows = []
     for name in names:
-        rows.append(_row(make_thumbnails(source, name, 2 * CELL_WIDTH), titles))
+        try:
+            rows.append(_row(make_thumbnails(source, name, 2 * CELL_WIDTH), titles))
+        except ImageError as error:
+            if name == names[-1] and not rows:
+                raise
+            on_unread(str(error))
         on_image()
     heads = ["photograph", *(["truth"] if source.truth_names else []), "label"]
     stream = io.BytesIO()
     _draw(rows, heads).save(stream, "PNG", optimize=True)
     write_atomically(path, stream.getvalue())
+    return len(rows)
 
 
 def _row(small: Thumbnails, titles: ClassTitles) -> list[_Cell | None]:

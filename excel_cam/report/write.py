@@ -32,21 +32,24 @@ class ReportRequest:
     overwrite: bool = False
 
 
-def write_report(request: ReportRequest, on_image: Callable[[], None] = lambda: None) -> Iterator[str]:
+def write_report(
+    request: ReportRequest, on_image: Callable[[], None] = lambda: None,
+    on_unread: Callable[[str], None] = lambda _: None,
+) -> Iterator[str]:  # fmt: skip
     """Write the page and the strip that are asked for; yields a line on each once it is written.
 
-    `on_image` is called for each image measured and each drawn. Raises `UsageError` where the command cannot be
-    right, `DataError` and `ImageError` for files that are missing, damaged or do not fit, `OutputError` where a file
-    is in the way or cannot be written.
+    `on_image` is called for each image measured and each drawn, `on_unread` with the reason for each photograph that
+    cannot be read, which is left out. Raises `UsageError` where the command cannot be right, `DataError` for files that
+    are missing, damaged or do not fit, `OutputError` where a file is in the way or cannot be written.
     """
     _check(request)
     source = open_view(request.labels, request.images, request.class_names, request.cams, request.truth, request.names)
     if request.out is not None:
-        yield _write_page(request.out, request, source, on_image)
+        yield _write_page(request.out, request, source, on_image, on_unread)
     if request.strip is not None:
         names = source.names[: request.rows]
-        write_strip(request.strip, source, names, on_image)
-        yield f"{request.strip}: {len(names):,} rows"
+        rows = write_strip(request.strip, source, names, on_image, on_unread)
+        yield f"{request.strip}: {rows:,} rows"
 
 
 def _check(request: ReportRequest) -> None:
@@ -65,9 +68,12 @@ def _check(request: ReportRequest) -> None:
             raise OutputError(f"{path}: there already; add --overwrite to replace it, or choose another name")
 
 
-def _write_page(out: Path, request: ReportRequest, source: ViewSource, on_image: Callable[[], None]) -> str:
+def _write_page(
+    out: Path, request: ReportRequest, source: ViewSource, on_image: Callable[[], None],
+    on_unread: Callable[[str], None],
+) -> str:  # fmt: skip
     measurements = measure_all(source, on_image)
     shown = choose_shown(measurements, request.order, request.limit)
-    write_page(out, Page(source, measurements, shown, request.order), on_image)
+    write_page(out, Page(source, measurements, shown, request.order), on_image, on_unread)
     more = "" if len(shown) == len(source.names) else f" of {len(source.names):,}, the first by {request.order}"
     return f"{out}: {len(shown):,} images{more}; {readable_size(out.stat().st_size)}"

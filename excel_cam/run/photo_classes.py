@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excel_cam.classes import MAX_CLASSES
-from excel_cam.errors import UsageError
-from excel_cam.files.lists import read_class_list
+from excel_cam.errors import DataError, UsageError
+from excel_cam.files.class_forms import CLASS_LIST_SUFFIXES, ClassLine, order_lines
+from excel_cam.files.lists import check_classes, read_class_list
 from excel_cam.knowledge.base import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
-from excel_cam.wording import quoted
+from excel_cam.wording import Report, quoted
 
 if TYPE_CHECKING:
     from excel_cam.model.text_bank import TextBank
@@ -32,33 +32,34 @@ class ClassChoice:
         return tuple(entry.name for entry in self.knowledge.classes if not entry.sentences)
 
 
-def read_classes(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def read_classes(text: str, report: Report = lambda _: None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Class names and prompt names from `cat,sofa`, `cat: tabby cat,sofa`, or a class list file (`classes.txt`).
 
-    Raises `UsageError` for an empty or repeated name and for too many, `DataError` for a damaged file.
+    report is told what was dropped, such as a background. Raises `UsageError` for an empty or repeated name and for too
+    many, `DataError` for a damaged file.
     """
-    if text.endswith(".txt"):  # not any file of that name: one called "cat" may well lie there
-        return read_class_list(Path(text))
-    prompts: dict[str, str] = {}
-    for part in text.split(","):
-        name, colon, prompt = (piece.strip() for piece in part.partition(":"))
-        if not name or (colon and not prompt) or not (name + prompt).isprintable():
-            raise UsageError(f"--classes {quoted(text)}: expected names with commas between, such as cat,sofa")
-        if name in prompts:
-            raise UsageError(f"--classes: {quoted(name)} is there twice; each class has one label value, keep one")
-        prompts[name] = prompt or name
-    if len(prompts) > MAX_CLASSES:
-        raise UsageError(f"--classes: {len(prompts)} classes; 8-bit labels hold at most {MAX_CLASSES}")
+    if text.endswith(CLASS_LIST_SUFFIXES):  # not any file of that name: one called "cat" may well lie there
+        return read_class_list(Path(text), report=report)
+    parts = [ClassLine(f"--classes, name {place}", part.strip()) for place, part in enumerate(text.split(","), 1)]
+    try:
+        lines, note = order_lines("--classes", parts, [], has_background=True)
+        if note is not None:
+            report(note)
+        prompts = check_classes(lines)
+    except DataError as error:
+        raise UsageError(f"{error}; with commas between, such as cat,sofa") from None
+    if not prompts:
+        raise UsageError(f"--classes {quoted(text)}: no class but the background; name what the photographs show")
     return tuple(prompts), tuple(prompts.values())
 
 
-def choose_classes(text: str, knowledge_file: Path | None) -> ClassChoice:
+def choose_classes(text: str, knowledge_file: Path | None, report: Report = lambda _: None) -> ClassChoice:
     """The classes asked for, with the sentences of a knowledge base file, else of VOC's or COCO's if they have them.
 
     Names are found in the shipped ones without regard to case; a prompt name that is given wins. Raises
     `KnowledgeError` where a file lacks a class, and what `read_classes` raises.
     """
-    names, prompts = read_classes(text)
+    names, prompts = read_classes(text, report)
     if knowledge_file is not None:
         knowledge = read_knowledge(knowledge_file).select(names, prompts, "--classes")
         if not knowledge.has_background:

@@ -16,7 +16,8 @@ from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
 from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
-from excel_cam.model.words_file import WORDS_SUFFIX
+from excel_cam.model.weight_files import hash_weights
+from excel_cam.model.words_file import WORDS_SUFFIX, fit_recorded
 from excel_cam.run.plan import (
     Destination,
 )
@@ -95,7 +96,7 @@ class Settled:
         weights = choice.weights
         return {
             "pretrained": None if weights is not None else choice.pretrained,
-            "weights": hash_file(weights) if weights is not None and weights.is_file() else None,
+            "weights": hash_weights(weights) if weights is not None and weights.is_file() else None,
             "device": choice.device,
             "precision": choice.precision,
         }
@@ -121,6 +122,8 @@ def settle(request: Request, report: Report) -> Settled:
         return _share(request, data, root_found, None, report)
     data, root_found = open_source(request.source, destination.out)
     knowledge = choose_knowledge(request.source, data)
+    settings = fit_recorded(settings, request.setting_sources, knowledge.sentence_count)
+    request = replace(request, settings=settings)
     check_background(knowledge.has_background, settings)
     check_crf_backend(settings.crf_backend)
     return _share(request, data, root_found, knowledge, report)

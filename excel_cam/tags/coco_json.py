@@ -44,8 +44,8 @@ class Instances:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the categories by ascending id."""
-        return tuple(self.categories[category] for category in sorted(self.categories))
+        """Names of the categories by ascending id, each once: two categories of one name are one class."""
+        return tuple(dict.fromkeys(self.categories[category] for category in sorted(self.categories)))
 
     @property
     def stray_images(self) -> int:
@@ -139,8 +139,6 @@ def _add_category(instances: Instances, entry: Entry) -> None:
     category, name = _whole_number(record, "id", where), _text(record, "name", where)
     if category in instances.categories:
         raise DataError(f"{where}: category id {category} is listed twice; keep one of them")
-    if name in instances.categories.values():
-        raise DataError(f"{where}: category {quoted(name)} is listed twice; keep one of them")
     instances.categories[category] = name
 
 

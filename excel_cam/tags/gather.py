@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.masks import ClassSearch, mask_names, mask_path, read_mask
+from excel_cam.files.name_finder import NameFinder
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_coco_names, match_names
@@ -28,7 +29,7 @@ class TagSet:
     class_names: tuple[str, ...]
 
 
-def gather_tags(source: Path, class_names: Sequence[str] | None, names: Sequence[str] | None) -> TagSet:
+def gather_tags(source: Path, class_names: Sequence[str] | None, names: Iterable[str] | None) -> TagSet:
     """The tags that a file holds, or that a folder of VOC annotations (.xml) or of class-index masks (.png) shows.
 
     `class_names` may be left out for an instances JSON, which names its categories. `names` narrows, in its order.
@@ -60,17 +61,18 @@ def _instances_with_own_classes(source: Path) -> TagSet:
     return TagSet(instances_tags(instances, class_names), class_names)
 
 
-def _tags_of_folder(folder: Path, class_names: Sequence[str], names: Sequence[str] | None) -> Tags:
-    annotations = sorted(path.stem for path in folder.glob("*.xml"))
+def _tags_of_folder(folder: Path, class_names: Sequence[str], names: Iterable[str] | None) -> Tags:
+    annotations = sorted(path.stem for path in folder.glob("*.xml") if not path.name.startswith("."))
     if annotations:
-        return read_voc_annotations(folder, annotations if names is None else names, class_names)
+        asked = annotations if names is None else NameFinder(annotations, [folder]).names(names)
+        return read_voc_annotations(folder, asked, class_names)
     masks = mask_names(folder)
     if not masks:
         raise DataError(
             f"{folder}: neither annotations (.xml) nor masks (.png) in this folder; give VOC's Annotations or "
             "SegmentationClass, or a file of tags"
         )
-    asked = masks if names is None else sorted({*masks} & {*names})
+    asked = masks if names is None else sorted({*masks} & {*NameFinder(set(masks), [folder]).names(names)})
     tags, search = {}, ClassSearch()
     for name in asked:
         mask = read_mask(mask_path(folder, name), len(class_names))
@@ -86,10 +88,13 @@ def _classes_of_mask(mask: NDArray[np.integer[Any]]) -> tuple[int, ...]:
     return tuple(int(value) - 1 for value in np.flatnonzero(np.bincount(mask.ravel())) if value not in (0, IGNORE))
 
 
-def _narrowed(tags: Tags, names: Sequence[str], class_names: Sequence[str], source: Path) -> Tags:
-    """The tags of `names`, in their order; DataError for names without any."""
-    if tuple(class_names) == COCO_CLASSES:
-        tags = match_coco_names(tags, names, str(source))
+def _narrowed(tags: Tags, entries: Iterable[str], class_names: Sequence[str], source: Path) -> Tags:
+    """The tags of a list's entries, in their order; DataError for names without any."""
+    if tuple(class_names) == COCO_CLASSES:  # as the list has them: one number, several names
+        names = NameFinder((), [source]).names(entries)
+        tags = match_coco_names(tags, set(names), str(source))
+    else:
+        names = NameFinder(tags, [source]).names(entries)
     if missing := [name for name in names if name not in tags]:
         raise DataError(f"--list: {len(missing):,} names are not in {source}, first {quoted(missing[0])}")
     return {name: tags[name] for name in names}

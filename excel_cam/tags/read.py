@@ -21,12 +21,16 @@ from excel_cam.tags.lookup import ClassLookup, Tags, name_of_number
 from excel_cam.tags.records import read_json_lines, read_json_tags, tags_of_records
 from excel_cam.wording import quoted
 
+_NAME_HEADINGS = ("name", "filename", "file_name", "image", "image_name", "file", "path", "image_path")
+_CLASS_HEADINGS = ("classes", "class", "labels", "label", "tags", "class_name", "category", "category_name")
+
 
 def read_tags(path: Path, class_names: Sequence[str]) -> Tags:
     """Read the classes of each image: name -> 0-based indices into `class_names`, ascending, each once.
 
     Classes stand by name, or by 0-based index where no class has that name.
-    `.csv`: header `name,classes`, classes separated by `;`, also by spaces when no class name has one.
+    `.csv`: header `name,classes`, classes separated by `;`, also by spaces when no class name has one; several rows of
+    one image, as of its objects, are taken together.
     `.json`: `{"name": ["cat"]}`, an instances JSON of COCO, or an array of the records of `.jsonl`.
     `.jsonl`: a record a line, `{"name": ..., "classes": [...]}` or `{"image_id": ..., "category_id": ...}`.
     `.npy`: a dictionary from name (or 2007000032 for 2007_000032; with COCO's classes the image id) to a row of
@@ -44,31 +48,55 @@ def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
     separator = re.compile(";" if any(len(name.split()) > 1 for name in class_names) else r"[;\s]")
     rows = csv.reader(io.StringIO(read_text(path, "tags file")), strict=True)
     tags: Tags = {}
-    lines: dict[str, int] = {}
     try:
-        header = [cell.strip().lower() for cell in next(rows, [])]
-        if header.count("name") != 1 or header.count("classes") != 1:
-            raise DataError(f"{path}:1: expected the header 'name,classes', found {quoted(','.join(header))}")
-        name_column, classes_column = header.index("name"), header.index("classes")
+        header = _without_empty_end([cell.strip().lower() for cell in next(rows, [])])
+        name_column, classes_column = _csv_columns(header, path)
         for row in rows:
-            if not row:
-                continue
             where = f"{path}:{rows.line_num}"
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) > len(header):
+                row = [*row[: len(header)], *_without_empty_end(row[len(header) :])]
             if len(row) != len(header):
                 raise DataError(
                     f"{where}: expected {len(header)} columns, found {len(row)}; separate classes with ';', and "
-                    "leave them empty for none"
+                    f"leave them empty for none{_column_hint(row)}"
                 )
             name = row[name_column].strip().removeprefix("./")
             check_name(name, where)
-            if name in lines:
-                raise DataError(f"{where}: {quoted(name)} is already on line {lines[name]}; keep one of them")
-            lines[name] = rows.line_num
             words = (word.strip() for word in separator.split(row[classes_column]))
-            tags[name] = lookup.indices(filter(None, words), where)
+            tags[name] = tuple(sorted({*tags.get(name, ()), *lookup.indices(filter(None, words), where)}))
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: not a line of CSV: {error}") from error
     return tags
+
+
+def _csv_columns(header: Sequence[str], path: Path) -> tuple[int, int]:
+    """Which columns hold names and classes, by the first of their usual headings that is there once."""
+    columns = []
+    for headings in (_NAME_HEADINGS, _CLASS_HEADINGS):
+        found = [heading for heading in headings if heading in header]
+        if not found or header.count(found[0]) != 1:
+            raise DataError(
+                f"{path}:1: expected the header 'name,classes', found {quoted(','.join(header))}{_column_hint(header)}"
+            )
+        columns.append(header.index(found[0]))
+    return columns[0], columns[1]
+
+
+def _column_hint(row: Sequence[str]) -> str:
+    """What to add to a message where one cell is a whole line, parted otherwise."""
+    sign = next((sign for sign in ";\t|" if len(row) == 1 and sign in row[0]), None)
+    if sign is None:
+        return ""
+    return f"; columns are parted by commas, here by {quoted(sign)}: save the table with commas, as 'CSV (comma)'"
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    """Cells without the empty ones at their end, which spreadsheets write where another row was longer."""
+    while cells and not cells[-1].strip():
+        cells = cells[:-1]
+    return cells
 
 
 def _read_npy(path: Path, class_names: Sequence[str]) -> Tags:

@@ -188,3 +188,18 @@ def test_no_stage_makes_labels_worse_beyond_noise(scores: dict[str, float]) -> N
     assert scores["+ affinity"] > scores["CAM"] - 2
     assert scores[REFERENCE] > scores["+ affinity"] - 2
     assert scores[REFERENCE] > scores["without"] - 2
+
+
+# What the model records, and few sentences
+
+
+def test_a_recorded_number_of_attributes_fits_few_sentences(excel_cam: Callable[..., Result], tmp_path: Path) -> None:
+    photograph = tmp_path / "x.png"
+    Image.open(open_demo(None).samples[0].image_path).save(photograph)
+    command = ["label", photograph, "--classes", "dog", "--out", tmp_path / "out", "--model", SHIPPED_MODEL]
+    result = excel_cam(*command)
+    assert result.exit_code == 0, result.stderr
+    assert "(1 classes), 20 attributes" in result.stderr
+    asked = excel_cam(*command, "--clusters", "40", "--overwrite")
+    assert asked.exit_code == 1
+    assert "20 sentences, too few for 40 attributes; add sentences or lower --clusters" in asked.stderr

@@ -233,9 +233,9 @@ def test_class_names_are_checked(tmp_path: Path) -> None:
     for text in ("", "cat,,sofa", "cat:", "cat,\x07"):
         with pytest.raises(UsageError, match="with commas between"):
             read_classes(text)
-    with pytest.raises(UsageError, match="there twice"):
+    with pytest.raises(UsageError, match="name 3: class 'cat' is already at"):
         read_classes("cat,sofa,cat")
-    with pytest.raises(UsageError, match="255 classes"):
+    with pytest.raises(UsageError, match="more than 254 classes"):
         read_classes(",".join(f"class {number}" for number in range(255)))
 
 

@@ -23,6 +23,7 @@ from excel_cam.files.atomic import (
     json_bytes,
     json_line,
     remove_stale_parts,
+    replacing,
     write_atomically,
 )
 from excel_cam.wording import first_lines
@@ -138,7 +139,29 @@ def test_unwritable_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_name_too_long_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot be written: File name too long"):
-        write_atomically(tmp_path / ("n" * 250), b"new")
+        write_atomically(tmp_path / ("n" * 256), b"new")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\u00e9" * 127, "n" * 200 + ".png"])
+def test_a_name_as_long_as_there_may_be_is_written(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as part:
+        part.write_bytes(b"new")
+        assert part.parent == tmp_path
+        assert len(os.fsencode(part.name)) < 255
+    assert (tmp_path / name).read_bytes() == b"new"
+    assert names_in(tmp_path) == [name]
+
+
+def test_the_part_of_a_long_name_is_found_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        dead = dead_process_id()
+        patched.setattr(os, "getpid", lambda: dead)
+        with pytest.raises(SystemExit), replacing(tmp_path / ("n" * 255)) as part:
+            kept = part
+            raise SystemExit
+    kept.write_bytes(b"half")
+    remove_stale_parts(tmp_path)
     assert names_in(tmp_path) == []
 
 

@@ -133,9 +133,9 @@ def test_class_list_holds_254_classes_and_no_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cat\n\ncat: tabby\n", ":3: class 'cat' is already on line 1"),
-        ("cat\n: x\n", ":2: expected 'name' or 'name: prompt name', found ': x'"),
-        ("cat:\n", ":1: expected 'name' or 'name: prompt name', found 'cat:'"),
+        ("cat\n\ncat: tabby\n", "list.txt:3: class 'cat' is already at"),
+        ("cat\n: x\n", ":2: expected one class per line, 'name' or 'name: prompt name', found ': x'"),
+        ("cat:\n", ":1: expected one class per line, 'name' or 'name: prompt name', found 'cat:'"),
         ("cat;dog\n", ":1: class name 'cat;dog' holds ';'"),
         ("c\0t\n", "control character"),
         ("# none\n", ": no classes in this list"),

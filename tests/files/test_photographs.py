@@ -177,7 +177,10 @@ def test_failures_have_reasons_a_person_understands(tmp_path: Path, monkeypatch:
     Image.fromarray(COLOURS).save(stream, "PNG")
     cases = {
         "text.jpg": (b"not a picture at all", "not an image"),
-        "drawing.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not an image"),
+        "drawing.png": (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+            "EPS is not read: convert it to JPEG or PNG",
+        ),
         "empty.jpg": (b"", "the file is empty"),
         "cut.png": (stream.getvalue()[:-60], "cannot be decoded"),
         "bomb.png": (png_bytes(2**31 - 1, 2**31 - 1, 8, 0, b"\0"), "too large to decode safely"),

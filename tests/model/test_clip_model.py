@@ -141,8 +141,7 @@ def test_openai_archive_for_plain_gelu_names_the_right_model(tiny_state: dict[st
     save_archive(tiny_state, path)
     config = write_config(tmp_path, "tiny", quick_gelu=False)
     assert load_refusal(config, weights=path) == (
-        f"{path} is OpenAI's own archive, trained with QuickGELU, but model tiny has plain GELU; "
-        "use --model tiny-quickgelu"
+        f"{path}: trained with QuickGELU, but model tiny has plain GELU; use --model tiny-quickgelu"
     )
 
 

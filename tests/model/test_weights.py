@@ -213,7 +213,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path, kind: str
         ({"state_dict": {}}, "holds no state dict (tensors by name)"),
         ({"a": torch.ones(1), "epoch": 3}, "holds no plain state dict: 'epoch' is not a tensor"),
         ({"two\nlines": 3}, r"holds no plain state dict: 'two\nlines' is not a tensor"),
-        ({"model": {"a": torch.ones(1)}}, "holds no plain state dict: 'model' is not a tensor"),
+        ({"models": {"a": torch.ones(1)}}, "holds no plain state dict: 'models' is not a tensor"),
     ],
 )
 def test_content_that_is_no_state_dict(tmp_path: Path, content: object, expected: str) -> None:

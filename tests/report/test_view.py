@@ -286,11 +286,6 @@ def spoil_photograph_size(made: Viewable) -> str:
     return "label is 40 x 60 (H x W) but its photograph"
 
 
-def spoil_photograph(made: Viewable) -> str:
-    (made.images / "half.jpg").write_bytes(b"")
-    return "half.jpg: the file is empty"
-
-
 def take_photograph(made: Viewable) -> str:
     (made.images / "half.jpg").unlink()
     return "no photograph for 1 of 6 labels, first 'half'; check --images or narrow with --list"
@@ -340,7 +335,7 @@ def take_labels(made: Viewable) -> str:
 
 @pytest.mark.parametrize(
     "spoil",
-    [spoil_label, spoil_label_size, spoil_photograph_size, spoil_photograph, take_photograph, take_maps, take_truth,
+    [spoil_label, spoil_label_size, spoil_photograph_size, take_photograph, take_maps, take_truth,
      spoil_truth, spoil_maps, other_maps_size, other_maps_class, maps_without_numbers, take_labels],
 )  # fmt: skip
 def test_files_that_are_missing_damaged_or_do_not_fit_are_one_line(
@@ -403,3 +398,27 @@ def test_a_page_that_cannot_be_written_is_one_line(excel_cam: Run, made: Viewabl
     result = excel_cam(*made.plain("--out", tmp_path / "file" / "report.html", "--quiet"))
     assert result.exit_code == 1
     assert "report.html cannot be written: " in result.stderr
+
+
+def test_view_goes_on_past_photographs_it_cannot_read(excel_cam: Run, made: Viewable, tmp_path: Path) -> None:
+    (made.images / "half.jpg").write_bytes(b"")
+    (made.images / "alike.jpg").write_bytes(b"<!DOCTYPE html>")
+    out, strip = tmp_path / "report.html", tmp_path / "strip.png"
+    result = excel_cam(*made.arguments("--out", out, "--strip", strip))
+    assert result.exit_code == 3
+    assert "failed: " in result.stderr
+    assert result.stderr.count("half.jpg: the file is empty") == 1
+    assert result.stderr.count("alike.jpg: a web page") == 1
+    assert f"{strip}: 4 rows" in result.stderr
+    page = PageReader(out.read_text("utf-8"))
+    assert sorted(card["data-name"] for card in cards(page)) == sorted(set(NAMES) - {"half", "alike"})
+    assert "2 photographs could not be read" in page.text
+    assert "half.jpg: the file is empty" in page.text
+
+
+def test_a_strip_of_no_photograph_that_can_be_read_is_an_error(excel_cam: Run, made: Viewable, tmp_path: Path) -> None:
+    (made.images / "half.jpg").write_bytes(b"")
+    result = excel_cam(*made.plain("--names", "half", "--strip", tmp_path / "s.png"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert not (tmp_path / "s.png").exists()

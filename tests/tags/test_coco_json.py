@@ -147,7 +147,7 @@ def test_other_categories_are_matched_by_name_with_other_classes(tmp_path: Path)
         (changed("categories", 16, name="puppy"), "category 18 is 'puppy', which is 'dog' in COCO"),
         (changed("categories", 16, id=12), "category 12 is 'dog', not one of COCO's"),
         (changed("categories", 1, id=1), "'categories' entry 2: category id 1 is listed twice"),
-        (changed("categories", 1, name="person"), "'categories' entry 2: category 'person' is listed twice"),
+        (changed("categories", 1, name="person"), "category 2 is 'person', which is 'bicycle' in COCO"),
         ({**SECTIONS, "images": []}, "it lists no images"),
         ({**SECTIONS, "images": [1]}, "'images': expected an array of objects"),
         ({**SECTIONS, "annotations": {}}, "'annotations': expected an array of objects"),

@@ -8,7 +8,7 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
-from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show_each, show_record, tell
 from excel_cam.shipped import DEMO_IMAGES
 
@@ -42,7 +42,7 @@ def doctor(
     refuse_two_name_sources(dataset, classes)
     if dataset == "demo":
         images = images or DEMO_IMAGES
-    names = class_names_of(labels, dataset, classes)
+    names = class_names_of(labels, dataset, classes, reporter(quiet=False))
     if tags is not None and names is None:
         raise click.UsageError("--tags needs the class names: give --dataset or --classes")
     if names is None:

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, Numbers, refuse_two_name_sources
-from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show, show_record
 from excel_cam.errors import UsageError
 from excel_cam.shipped import DEMO_TRUTH
@@ -67,7 +67,9 @@ def evaluate(
     """
     from excel_cam.evaluation.compare import compare_labels, format_comparison
     from excel_cam.evaluation.evaluate import check_expected, evaluate_labels, format_evaluation
-    from excel_cam.files.lists import read_class_list, read_names
+    from excel_cam.files.lists import read_class_list
+    from excel_cam.files.masks import named_files
+    from excel_cam.files.name_finder import read_list
     from excel_cam.knowledge.base import class_limit
     from excel_cam.labels.records import are_without_background
 
@@ -86,9 +88,12 @@ def evaluate(
     class_names = (
         NAMED_CLASSES[dataset]
         if dataset is not None
-        else read_class_list(cast(Path, classes), class_limit(not no_background))[0]
+        else read_class_list(cast(Path, classes), class_limit(not no_background), reporter(quiet=False))[0]
     )
-    names = None if names_from is None else read_names(names_from)
+    names = None
+    if names_from is not None:
+        folder, suffix = (ctx.params["cams"], ".npz") if sweep else (cast(Path, labels), ".png")
+        names = read_list(names_from, set(named_files(folder, suffix)), [folder, truth])
     if sweep:
         _sweep(ctx, truth, class_names, names)
         return

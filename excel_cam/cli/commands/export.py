@@ -42,15 +42,16 @@ def export(
     from excel_cam.export.choose import choose_format
     from excel_cam.export.source import Export
     from excel_cam.export.write import run_export
-    from excel_cam.files.lists import read_names
+    from excel_cam.files.masks import mask_names
+    from excel_cam.files.name_finder import read_list
 
     refuse_two_name_sources(dataset, classes)
-    names = None if names_from is None else tuple(read_names(names_from))
-    chosen = Export(
-        format=choose_format(trainer, labels, cams, dataset, classes), labels=labels, out=out, cams=cams, images=images,
-        names=names, overwrite=overwrite,
-    )  # fmt: skip
+    names = None if names_from is None else tuple(read_list(names_from, set(mask_names(labels)), [labels]))
     report = reporter(quiet)
+    chosen = Export(
+        format=choose_format(trainer, labels, cams, dataset, classes, report), labels=labels, out=out, cams=cams,
+        images=images, names=names, overwrite=overwrite,
+    )  # fmt: skip
     with progress_bar(None, "image", quiet) as bar:
         counts = run_export(chosen, report, bar.update)
     report(

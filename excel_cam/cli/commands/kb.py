@@ -171,10 +171,12 @@ def kb_build(
     from excel_cam.knowledge.base import read_knowledge, shipped_knowledge
     from excel_cam.model.prepare import prepare_text
     from excel_cam.model.text_bank import bank_bytes
+    from excel_cam.model.words_file import fit_recorded
 
     report = reporter(quiet)
     source = shipped_knowledge(dataset) if knowledge is None else read_knowledge(knowledge)
-    settings, _sources = chosen_settings(ctx)
+    settings, sources = chosen_settings(ctx)
+    settings = fit_recorded(settings, sources, source.sentence_count)
     _model, rows = prepare_text(chosen_model(ctx), source, settings, report)
     if bank is not None:
         write_atomically(bank, bank_bytes(rows.names, rows.plain, rows.bank, rows.text))

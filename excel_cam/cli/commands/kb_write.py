@@ -43,7 +43,9 @@ def kb_prompts(classes: Path, answers: Path | None, sentences: int, as_text: boo
     from excel_cam.knowledge.write import empty_base, select_answers
     from excel_cam.model.tokenizer import clip_token_limit
 
-    selection = select_answers(empty_base(classes), answers, sentences, clip_token_limit())
+    selection = select_answers(
+        empty_base(classes, report=reporter(quiet=False)), answers, sentences, clip_token_limit()
+    )
     for name, prompt in selection.prompts().items():
         if as_text:
             show(f"{prompt}\n")

@@ -24,7 +24,7 @@ from excel_cam.cli.progress import reporter
 @click.command()
 @click.argument("photographs", metavar="PHOTO...", type=FILE, nargs=-1, required=True)
 @click.option("--classes", required=True, metavar="NAMES",
-              help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt).")  # fmt: skip
+              help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json).")  # fmt: skip
 @click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
 @click.option(
     "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."
@@ -53,12 +53,14 @@ def label(
     """
     from excel_cam.cli.exits import EXIT_SOME_FAILED
     from excel_cam.cli.outcome import print_photographs
+    from excel_cam.model.words_file import fit_recorded
     from excel_cam.run.photo_classes import choose_classes
     from excel_cam.run.photos import Writing, choose_places, label_photographs
 
     report = reporter(quiet)
-    settings, _sources = chosen_settings(ctx)
-    choice = choose_classes(classes, knowledge)
+    settings, sources = chosen_settings(ctx)
+    choice = choose_classes(classes, knowledge, report)
+    settings = fit_recorded(settings, sources, choice.knowledge.sentence_count)
     places = choose_places(photographs, out, report)
     report("labels: 0 background, " + ", ".join(f"{value} {name}" for value, name in enumerate(choice.names, 1)))
     if choice.without_sentences and settings.attributes != "none":

@@ -8,6 +8,7 @@ import click
 
 from excel_cam.classes import DATASET_CLASSES
 from excel_cam.cli.options import FILE, refuse_two_name_sources
+from excel_cam.cli.progress import reporter
 from excel_cam.cli.terminal import tell
 
 
@@ -39,7 +40,7 @@ def tags(
     by name or by index; indices count from 0, as the columns of cls_labels.npy do.
     """
     from excel_cam.errors import OutputError
-    from excel_cam.files.lists import read_class_list, read_names
+    from excel_cam.files.lists import read_class_list, read_entries
     from excel_cam.tags.gather import gather_tags
     from excel_cam.tags.write import check_tags_path, write_tags
 
@@ -49,8 +50,8 @@ def tags(
         raise OutputError(f"{out} is there already; add --overwrite to replace it, or choose another --out")
     class_names = DATASET_CLASSES[dataset] if dataset is not None else None
     if classes is not None:
-        class_names = read_class_list(classes)[0]
-    names = None if names_from is None else read_names(names_from)
+        class_names = read_class_list(classes, report=reporter(quiet))[0]
+    names = None if names_from is None else read_entries(names_from)
     found = gather_tags(source, class_names, names)
     write_tags(out, found.tags, found.class_names, keys)
     if not quiet:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import cast
 
 import click
 
 from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
-from excel_cam.cli.progress import progress_bar
+from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import tell
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
@@ -33,10 +35,11 @@ from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
               help="Most rows of the strip, first names first.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
+@click.pass_context
 def view(
-    labels: Path, images: Path | None, truth: Path | None, cams: Path | None, dataset: str | None, classes: Path | None,
-    names_from: str | None, names: str | None, out: Path | None, order: str, limit: int, strip: Path | None,
-    rows: int | None, overwrite: bool, quiet: bool,
+    ctx: click.Context, /, labels: Path, images: Path | None, truth: Path | None, cams: Path | None,
+    dataset: str | None, classes: Path | None, names_from: str | None, names: str | None, out: Path | None, order: str,
+    limit: int, strip: Path | None, rows: int | None, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Show labels over their photographs: one page for a browser, without network, or a strip for a paper.
 
@@ -48,8 +51,10 @@ def view(
 
     Doubt is the share of a class map's cells whose two best scores are close; without --cams the share of pixels that
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
+    Exit status: 0 all shown, 1 error, 2 usage, 3 some photographs could not be read.
     """
-    from excel_cam.files.lists import read_names
+    from excel_cam.files.masks import mask_names
+    from excel_cam.files.name_finder import read_list
     from excel_cam.labels.folder import required_class_names
     from excel_cam.report.strip import MOST_ROWS
     from excel_cam.report.write import ReportRequest, write_report
@@ -62,20 +67,24 @@ def view(
     if names_from is not None and names is not None:
         raise click.UsageError("give the names with either --list or --names")
     named = None
-    if names_from is not None:
-        named = read_names(names_from)
-    elif names is not None:
-        named = read_names(io.StringIO(names.replace(",", "\n")))
+    if names_from is not None or names is not None:
+        asked = io.StringIO(names.replace(",", "\n")) if names is not None else cast(str, names_from)
+        named = read_list(asked, set(mask_names(labels)), [labels, images])
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
-    class_names = required_class_names(labels, dataset, classes)
+    class_names = required_class_names(labels, dataset, classes, reporter(quiet))
     chosen = ReportRequest(
         labels=labels, images=images, class_names=class_names, truth=truth, cams=cams, names=named, out=out,
         order=order, limit=limit, strip=strip, rows=rows, overwrite=overwrite,
     )  # fmt: skip
 
+    unread: dict[str, None] = {}
     with progress_bar(None, "image", quiet) as bar:
-        for line in write_report(chosen, bar.update):
+        for line in write_report(chosen, bar.update, lambda reason: unread.setdefault(reason, None)):
             if not quiet:
                 bar.clear()
                 tell(line)
+    for reason in unread:
+        reporter(quiet)(f"failed: {reason}")
+    if unread:
+        ctx.exit(EXIT_SOME_FAILED)
