@@ -48,38 +48,22 @@ def scan_images(root: Path, labels_folder: Path | None = None, required: bool = 
     """
     if labels_folder is not None and labels_folder.resolve() == root.resolve():
         raise UsageError(f"{labels_folder}: labels would lie among the images of --root; choose another --out")
-    searched = set() if labels_folder is None else {_identity(str(labels_folder))}
     images: dict[str, Path] = {}
     clashes: dict[str, tuple[Path, Path]] = {}
     unread: dict[str, Path] = {}
     known_links: list[str] = []
-    pending, linked = [(str(root), "")], list[tuple[str, str]]()
-    while pending or linked:
-        if not pending:
-            linked.sort(reverse=True)
-        is_link = not pending
-        folder, prefix = linked.pop() if is_link else pending.pop()
-        identity = _identity(folder)
-        if identity in searched:
-            known_links += [folder] if is_link else []
+    for prefix, entry in _files_below(root, labels_folder, known_links):
+        stem, suffix = os.path.splitext(entry.name)
+        name, path = prefix + stem, Path(entry.path)
+        if suffix.lower() in UNREAD_SUFFIXES:
+            unread[name] = path
+        # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.
+        if suffix.lower() not in IMAGE_SUFFIXES or not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
             continue
-        searched.add(identity)
-        for entry in _visible_entries(folder):
-            is_link_itself = entry.is_symlink()
-            if os.path.isdir(entry.path) if is_link_itself else entry.is_dir():  # a link may lead to itself
-                (linked if is_link_itself else pending).append((entry.path, f"{prefix}{entry.name}/"))
-                continue
-            stem, suffix = os.path.splitext(entry.name)
-            name, path = prefix + stem, Path(entry.path)
-            if suffix.lower() in UNREAD_SUFFIXES:
-                unread[name] = path
-            # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.
-            if suffix.lower() not in IMAGE_SUFFIXES or not (entry.is_file(follow_symlinks=False) or is_link_itself):
-                continue
-            if name in images:
-                first, second = sorted((images[name], path))
-                clashes[name] = (first, second)
-            images[name] = path
+        if name in images:
+            first, second = sorted((images[name], path))
+            clashes[name] = (first, second)
+        images[name] = path
     unread = {name: path for name, path in unread.items() if name not in images}
     if not images and required:
         raise DataError(
@@ -92,6 +76,30 @@ def scan_images(root: Path, labels_folder: Path | None = None, required: bool = 
             f"{len(known_links)} linked folders are searched already by another path, first {quoted(min(known_links))}"
         )
     return ImageScan(images, clashes, tuple(notes), unread)
+
+
+def _files_below(root: Path, skipped: Path | None, known_links: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every visible file below `root` with the path of its folder below it, '' or ending in '/'.
+
+    skipped: a folder that is left out. known_links: gets the links to folders that were searched by another path.
+    """
+    searched = set() if skipped is None else {_identity(str(skipped))}
+    pending, linked = [(str(root), "")], list[tuple[str, str]]()
+    while pending or linked:
+        is_link = not pending
+        folder, prefix = (linked if is_link else pending).pop()
+        identity = _identity(folder)
+        if identity in searched and identity is not None:
+            known_links += [folder] if is_link else []
+            continue
+        searched.add(identity)
+        for entry in _visible_entries(folder):
+            # A link is asked without raising: it may lead to itself.
+            if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+                (linked if entry.is_symlink() else pending).append((entry.path, f"{prefix}{entry.name}/"))
+            else:
+                yield prefix, entry
+        linked.sort(reverse=True)  # the first by name is searched next, in whatever order the folder lists them
 
 
 def _identity(folder: str) -> tuple[int, int] | None:
