@@ -17,7 +17,7 @@ from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
 from excel_cam.files.image_folder import walk_folders
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.open_image import MASKS, open_image
+from excel_cam.files.open_image import MASKS, open_image, require_plain_file
 from excel_cam.files.png_chunks import GREY, read_png_head
 
 MASK_SUFFIX = ".png"
@@ -79,6 +79,7 @@ def decode_png(path: Path) -> DecodedPng:
     Raises one of `DAMAGE_ERRORS` for one that is not, `MachineError` where that is not the file's fault.
     """
     try:
+        require_plain_file(path)
         with path.open("rb") as stream:
             head = read_png_head(stream)
         with open_image(path, MASKS) as picture:

@@ -56,6 +56,12 @@ class _OwnLimits:
 _own_limits = _OwnLimits()
 
 
+def require_plain_file(path: Path) -> None:
+    """Raise OSError for what is not a plain file: a pipe or device would be waited for, or never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a file", str(path))
+
+
 @contextmanager
 def open_image(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """A Pillow image of one of `formats`, which may be decoded inside the block; its size is admitted.
@@ -64,8 +70,7 @@ def open_image(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     Raises `Image.DecompressionBombError` for more, by the file's header; OSError for what is not a plain file; and
     what Pillow raises: UnidentifiedImageError for another format, nearly anything for a damaged file.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "not a file", str(path))  # a pipe or device would be waited for, or never end
+    require_plain_file(path)
     with _own_limits, Image.open(path, formats=formats) as image:
         pixels, size = image.width * image.height, f"{image.width:,} x {image.height:,} pixels"
         if pixels > MAX_PIXELS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,21 @@ from excel_cam.classes import voc_palette
 from excel_cam.files.atomic import write_atomically
 
 OVERLAY_SUFFIX = ".overlay.jpg"
+_LONGEST_NAME = 255  # bytes
 MAX_SIDE = 2000  # pixels; larger pictures are reduced, they are for eyes alone
 OPACITY = 0.55  # of the colours on the photograph
 _FONT_SIZE = 14
 _LINE_HEIGHT = 22
 _COLOURS = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+
+
+def overlay_name(stem: str) -> str:
+    """The file name of a photograph's overlay; where it would be longer than file systems take, a cut one."""
+    encoded, most = os.fsencode(stem), _LONGEST_NAME - len(OVERLAY_SUFFIX)
+    if len(encoded) > most:
+        digest = hashlib.sha256(encoded).hexdigest()[:12]  # two long names may begin alike
+        stem = f"{encoded[: most - 1 - len(digest)].decode('utf-8', 'ignore')}-{digest}"
+    return stem + OVERLAY_SUFFIX
 
 
 def overlay_picture(

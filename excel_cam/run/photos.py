@@ -20,7 +20,7 @@ from excel_cam.files.masks import read_mask
 from excel_cam.files.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
-from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_picture, write_overlay
+from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_name, overlay_picture, write_overlay
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, write_label
 from excel_cam.labels.records import check_writable
 from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
@@ -74,7 +74,7 @@ def choose_places(photographs: Sequence[Path], out: Path | None, report: Report)
     places: dict[Path, Place] = {}
     for path in wanted:
         folder = out if out is not None else path.parent
-        place = Place(path, folder / f"{path.stem}.png", folder / f"{path.stem}{OVERLAY_SUFFIX}")
+        place = Place(path, folder / f"{path.stem}.png", folder / overlay_name(path.stem))
         if place.label in places:
             other = places[place.label].photograph
             raise UsageError(f"{other} and {path} would share the label {place.label}; label them into two --out")

@@ -282,3 +282,14 @@ def test_settings_come_from_a_config_file(
     (tmp_path / "settings.toml").write_text('[label]\nclasses = "cat"\nquiet = true\n')
     printed = excel_cam("label", photographs[0], "--config", tmp_path / "settings.toml", "--print-config")
     assert 'classes = "cat"' in printed.stdout
+
+
+def test_the_overlay_of_a_photograph_with_the_longest_name(excel_cam: Run, tmp_path: Path, options: list[str]) -> None:
+    for name in ("n" * 251, "n" * 250, "\u00e9" * 125):
+        draw_photograph(30, 30, 0).save(tmp_path / f"{name}.jpg")
+    for _ in range(2):
+        photographs = sorted(tmp_path.glob("*.jpg"))
+        result = excel_cam("label", *photographs, "--classes", "cat", "--out", tmp_path / "out", *options)
+        assert result.exit_code == 0, result.stderr
+    assert len(list((tmp_path / "out").glob("*.overlay.jpg"))) == 3
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
