@@ -27,6 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{PART_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _create(part)
         yield part
         os.replace(part, path)
     except BaseException as error:  # Ctrl-C too: nothing half-written stays
@@ -35,6 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
         raise
+
+
+def _create(part: Path) -> None:
+    """An empty file of its own at a name that could be foreseen: a link that was planted there is not followed."""
+    part.unlink(missing_ok=True)  # left by a killed run of the same process id, as every container's first has
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -97,12 +104,18 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def cache_folder() -> Path:
-    """Where text banks are kept: `EXCEL_CAM_CACHE`, else `excel-cam` in the platform's folder for caches."""
-    if chosen := os.environ.get("EXCEL_CAM_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "excel-cam"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "excel-cam" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "excel-cam"
+def cache_folder() -> Path | None:
+    """Where text banks are kept: `EXCEL_CAM_CACHE`, else `excel-cam` in the platform's folder for caches.
+
+    None where that would lie in the home folder of a user who has none, as in some containers.
+    """
+    try:
+        if chosen := os.environ.get("EXCEL_CAM_CACHE"):
+            return Path(chosen).expanduser()
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "excel-cam"
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "excel-cam" / "cache"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "excel-cam"
+    except RuntimeError:  # what pathlib raises for a home that is not to be found
+        return None

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.npz import read_npz
 
+MAX_BYTES = 64 << 20  # of one image's maps unpacked; 255 classes on a grid of 256 x 256 have 32 MB
 _STAMP_LENGTH = 32
 
 
@@ -57,8 +59,7 @@ def write_maps(path: Path, maps: NDArray[np.float64], keys: Sequence[int], size:
 def read_maps(path: Path) -> SoftMaps:
     """Read the maps of one image; raises `DataError` when the file is missing, damaged or something else."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            keys, maps, low, high, size = (stored[name] for name in ("keys", "maps", "low", "high", "size"))
+        keys, maps, low, high, size = read_npz(path, ("keys", "maps", "low", "high", "size"), MAX_BYTES).values()
         values = low[:, None, None] + (high - low)[:, None, None] * maps.astype(np.float64)
         if values.ndim != 3 or len(keys) != len(values) or size.shape != (2,):
             raise ValueError("shapes that do not belong together")

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from excel_cam.errors import ModelError
-from excel_cam.model.torchscript import is_torchscript, read_torchscript
+from excel_cam.model.torchscript import is_torchscript, read_torchscript, refuse_packed
 
 # Numbers that OpenAI's archives keep among the tensors.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -105,6 +105,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
             elif is_archive:
                 content = read_torchscript(path)  # torch.jit.load would run code of the archive
             else:
+                refuse_packed(path)
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
