@@ -30,6 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{_short(path.name)}.{_host()}.{os.getpid()}{PART_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _create(part)
         yield part
         # First the bytes, then the name: after a power failure a name without its bytes would be an empty file.
         _flush(part)
@@ -58,6 +59,12 @@ def _flush(path: Path) -> None:
         # Some file systems cannot be asked, and a folder that may be written to need not be readable.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP) and not (is_folder and isinstance(error, PermissionError)):
             raise
+
+
+def _create(part: Path) -> None:
+    """An empty file of its own at a name that could be foreseen: a link that was planted there is not followed."""
+    part.unlink(missing_ok=True)  # left by a killed run of the same process id, as every container's first has
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -128,12 +135,18 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def cache_folder() -> Path:
-    """Where text banks are kept: `EXCEL_CAM_CACHE`, else `excel-cam` in the platform's folder for caches."""
-    if chosen := os.environ.get("EXCEL_CAM_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "excel-cam"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "excel-cam" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "excel-cam"
+def cache_folder() -> Path | None:
+    """Where text banks are kept: `EXCEL_CAM_CACHE`, else `excel-cam` in the platform's folder for caches.
+
+    None where that would lie in the home folder of a user who has none, as in some containers.
+    """
+    try:
+        if chosen := os.environ.get("EXCEL_CAM_CACHE"):
+            return Path(chosen).expanduser()
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "excel-cam"
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "excel-cam" / "cache"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "excel-cam"
+    except RuntimeError:  # what pathlib raises for a home that is not to be found
+        return None

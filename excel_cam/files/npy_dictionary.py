@@ -8,7 +8,6 @@ unchecked. Files of numpy 1 and 2, and of Python 2, are read alike.
 from __future__ import annotations
 
 import io
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +16,14 @@ from typing import IO, Any
 import numpy as np
 
 from excel_cam.errors import DataError
+from excel_cam.files.bounded import read_bounded
+from excel_cam.files.npz import check_characters
+from excel_cam.files.pickles import BoundedUnpickler, Refused
 from excel_cam.wording import quoted
 
+MAX_BYTES = 512_000_000  # of a file; 100,000 images of 80 classes have some 60 MB with numpy's overhead
+MAX_ROWS = 2_000_000  # of an array of records
 _ELEMENT_CODE = re.compile(r"[biuf][1248]|f16|O[48]|[US][1-9]\d{0,4}")
-
-
-class _Refused(pickle.UnpicklingError):
-    """The file asks for more than numbers, strings, dictionaries and arrays."""
 
 
 class _ElementType:
@@ -31,21 +31,23 @@ class _ElementType:
 
     def __init__(self, code: str, *_alignment: object) -> None:
         if not isinstance(code, str) or not _ELEMENT_CODE.fullmatch(code):
-            raise _Refused(f"it holds array elements of type {quoted(code)}")
+            raise Refused(f"it holds array elements of type {quoted(code)}")
         self.code = code
         self.byte_order = "="
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] not in ("<", ">", "=", "|"):
-            raise _Refused(f"it holds the byte order {quoted(state[1])}")
+            raise Refused(f"it holds the byte order {quoted(state[1])}")
         self.byte_order = state[1]
 
     def read(self, data: bytes | str) -> np.ndarray[Any, Any]:
         """The elements in `data`, in one dimension; read-only."""
         if self.code.startswith("O"):
-            raise _Refused("it holds objects where numbers are expected")
+            raise Refused("it holds objects where numbers are expected")
         content = data.encode("latin-1") if isinstance(data, str) else data
-        return np.frombuffer(content, np.dtype(self.byte_order + self.code))
+        values = np.frombuffer(content, np.dtype(self.byte_order + self.code))
+        check_characters(values)
+        return values
 
 
 class _Array:
@@ -84,7 +86,7 @@ class _Admitted:
         return self._build(*arguments)
 
     def __setstate__(self, _state: object) -> None:
-        raise _Refused("it changes a function")
+        raise Refused("it changes a function")
 
 
 _ADMITTED = {
@@ -98,33 +100,13 @@ _ADMITTED = {
 }
 
 
-def _load_shallow(load: Callable[[Any], None]) -> Callable[[Any], None]:
-    """`load`, an opcode that leaves a tuple on the stack, but no deeper one than arrays need: a shape in a state.
-
-    Python takes a tuple's hash by recursion without bound, so a deep one as a key would end the process.
-    """
-
-    def load_tuple(unpickler: Any) -> None:
-        load(unpickler)
-        inner = (item for item in unpickler.stack[-1] if isinstance(item, tuple))
-        if any(isinstance(item, tuple) for items in inner for item in items):
-            raise _Refused("it holds tuples within tuples within tuples")
-
-    return load_tuple
-
-
-# The unpickler written in Python: the one in C sizes its memo by a number from the file, up to 64 GB.
-class _ArrayUnpickler(pickle._Unpickler):
-    dispatch = pickle._Unpickler.dispatch | {
-        opcode[0]: _load_shallow(pickle._Unpickler.dispatch[opcode[0]])
-        for opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
-    }
-
+class _ArrayUnpickler(BoundedUnpickler):
     def find_class(self, module: str, name: str) -> Any:
+        """One of the stand-ins."""
         try:
             return _ADMITTED[f"{module}.{name}"]
         except KeyError:
-            raise _Refused(f"it asks for {quoted(f'{module}.{name}')}") from None
+            raise Refused(f"it asks for {quoted(f'{module}.{name}')}") from None
 
 
 def read_npy(path: Path) -> dict[object, object] | list[object]:
@@ -135,7 +117,7 @@ def read_npy(path: Path) -> dict[object, object] | list[object]:
     numbers, strings, dictionaries and numpy arrays. Nothing from the file is ever run.
     """
     try:
-        stream = io.BytesIO(path.read_bytes())
+        stream = io.BytesIO(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: this tags file cannot be read: {reason}") from error
@@ -150,7 +132,7 @@ def read_npy(path: Path) -> dict[object, object] | list[object]:
         records = [record for record in listed or () if isinstance(record, dict)]
         if not records or len(records) != len(listed or ()):
             raise _no_dictionary(path, f"an array of shape {shape} and type {element_type}")
-        return [{key: _plain(value) for key, value in record.items()} for record in records]
+        return _plain_records(records, path, len(stream.getvalue()))
     inner = content.objects[0] if isinstance(content, _Array) and content.objects else content
     if not isinstance(inner, dict):
         raise _no_dictionary(path, _kind(inner))
@@ -161,7 +143,7 @@ def _load(stream: IO[bytes], path: Path) -> object:
     """What is pickled in the rest of the stream."""
     try:
         return _ArrayUnpickler(stream, encoding="latin1").load()
-    except _Refused as error:
+    except Refused as error:
         raise DataError(
             f"{path}: refused, {error}; only numbers, strings, dictionaries and numpy arrays are read from a pickle, "
             "and nothing in it was run"
@@ -173,11 +155,18 @@ def _load(stream: IO[bytes], path: Path) -> object:
 
 def _structured_records(stream: IO[bytes], element_type: np.dtype[Any], count: int, path: Path) -> list[object]:
     """The rows of an array with named columns, which holds no pickle."""
+    if count > MAX_ROWS:
+        raise DataError(f"{path}: {count:,} records, at most {MAX_ROWS:,} are read; check the file")
     try:
         table = np.frombuffer(stream.read(), element_type, count)
-    except ValueError as error:  # too few bytes, or columns of objects, which would be pickled
+        for name in element_type.names or ():
+            if table[name].dtype.kind not in "biufSU":
+                raise ValueError(f"column {quoted(name)} holds neither numbers nor text")
+            check_characters(table[name])
+        rows = table.tolist()
+    except ValueError as error:  # too few bytes, columns of objects, which would be pickled, or what is no character
         raise DataError(f"{path}: damaged or truncated array ({error}); make the file anew") from error
-    return [dict(zip(element_type.names or (), row, strict=True)) for row in table.tolist()]
+    return [dict(zip(element_type.names or (), row, strict=True)) for row in rows]
 
 
 def _no_dictionary(path: Path, found: str) -> DataError:
@@ -197,6 +186,20 @@ def _read_header(stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dty
     except Exception as error:  # the header is text that numpy parses: damage can raise almost anything
         raise DataError(f"{path}: not a .npy file, or its header is damaged; make the file anew") from error
     return shape, element_type
+
+
+def _plain_records(records: list[dict[object, object]], path: Path, file_bytes: int) -> list[object]:
+    """Records with their arrays as lists; DataError for characters that are none, and for more than the file can hold.
+
+    An element takes at least a byte of the file, unless one array is named again and again.
+    """
+    arrays = [value for record in records for value in record.values() if isinstance(value, _Array)]
+    if sum(array.values.size for array in arrays if array.values is not None) > file_bytes:
+        raise DataError(f"{path}: repeats one array more often than the file is long; make the file anew")
+    try:
+        return [{key: _plain(value) for key, value in record.items()} for record in records]
+    except ValueError as error:
+        raise DataError(f"{path}: damaged array ({error}); make the file anew") from error
 
 
 def _plain(value: object) -> object:

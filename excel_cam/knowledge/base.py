@@ -14,7 +14,6 @@ label = index, from 0. Background words then only stand against the classes in t
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 
 from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import KnowledgeError
+from excel_cam.files.json_file import parse_json, read_json
 from excel_cam.wording import first_lines
 
 _TOP_KEYS = {"dataset", "template", "classes", "background", "background_class", "provenance"}
@@ -115,12 +115,10 @@ def find_knowledge(name_or_file: str) -> KnowledgeBase:
 
 def read_knowledge(path: Path) -> KnowledgeBase:
     """Read and check a knowledge base file; raises `KnowledgeError` naming file, class and entry."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise KnowledgeError(f"{path}: the knowledge base cannot be read: {reason}") from None
-    return parse_knowledge(text, str(path))
+    record = read_json(
+        path, "knowledge base", remedy="mend the file", error=KnowledgeError, unique_keys=True, expected=None
+    )
+    return _check_knowledge(record, str(path))
 
 
 def prompts_alone(dataset: str, names: Sequence[str], prompts: Sequence[str]) -> KnowledgeBase:
@@ -154,9 +152,13 @@ def empty_knowledge(
 def parse_knowledge(text: str, where: str) -> KnowledgeBase:
     """Check the JSON text of a knowledge base; `where` names it in errors. Raises `KnowledgeError`."""
     try:
-        record = json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        raise KnowledgeError(f"{where}: not JSON: {error}") from None
+        record = parse_json(text, unique_keys=True)
+    except ValueError as error:
+        raise KnowledgeError(f"{where}: the knowledge base cannot be read: {error}; mend the file") from None
+    return _check_knowledge(record, where)
+
+
+def _check_knowledge(record: Any, where: str) -> KnowledgeBase:
     _check_keys(record, _TOP_KEYS, _TOP_KEYS - _OPTIONAL_KEYS, where, "the knowledge base")
     dataset = _text(record["dataset"], f"{where}: dataset")
     templates = _parse_templates(record["template"], f"{where}: template")
@@ -174,15 +176,6 @@ def parse_knowledge(text: str, where: str) -> KnowledgeBase:
     background = _texts(record["background"], f"{where}: background", may_be_empty=True)
     _refuse_repeats([word.lower() for word in background], f"{where}: background word")
     return KnowledgeBase(dataset, templates, classes, _without_classes(background, classes), has_background)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a key given twice only the last value would be left, unnoticed."""
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
-    return record
 
 
 def class_limit(has_background: bool) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import hash_json, json_line
+from excel_cam.files.json_file import parse_json_line
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.knowledge.check import TokenLimit
 from excel_cam.knowledge.language_model import LanguageModel
@@ -45,11 +45,9 @@ class Journal:
         except OSError as error:
             raise OutputError(f"{path}: the file of answers cannot be written: {error.strerror}") from None
         for line in content.splitlines():
-            try:
-                entry = json.loads(line)
-                self.answers[entry["key"]] = str(entry["answer"])
-            except (ValueError, KeyError, TypeError):
-                continue  # a killed run's cut line
+            entry = parse_json_line(line)
+            if isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("answer"), str):
+                self.answers[entry["key"]] = entry["answer"]
 
     def add(self, entry: dict[str, Any]) -> None:
         """Append an answer (`key`, `answer`, and where it came from) and have it on disk before going on."""

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from excel_cam.errors import LanguageModelError
+from excel_cam.knowledge.bounded_http import ENCODINGS, AnswerError, bounded_client
+from excel_cam.knowledge.credentials import Secrets, proxy_secrets, read_address
 from excel_cam.knowledge.prompts import SCHEMA
 
 KEY_VARIABLES = ("EXCEL_CAM_LLM_KEY", "OPENAI_API_KEY")
 LONGEST_WAIT = 600.0  # seconds; a server that wants more is left for a later run
 LONGEST_BACKOFF = 60.0  # seconds between tries when the server names no time
-SHORTEST_SECRET = 8  # characters; shorter keys are placeholders for local servers ("none", "ollama"), and words
 _MESSAGE_LENGTH = 200
 
 
@@ -34,10 +34,8 @@ class LanguageModelChoice:
 
     @property
     def public_url(self) -> str:
-        """The address without user name, password and query, which may be secret."""
-        parts = urlsplit(self.url)
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+        """The address without user name, password and query, which may be secret. Raises `LanguageModelError`."""
+        return read_address(self.url).base
 
 
 class _PassingError(Exception):
@@ -62,18 +60,27 @@ class LanguageModel:
                 "asking a language model needs the openai package: pip install 'excel-cam[llm]'; "
                 "without it, see `excel-cam kb prompts`"
             ) from None
-        if urlsplit(choice.url).scheme not in ("http", "https") or not urlsplit(choice.url).netloc:
-            raise LanguageModelError(
-                f"--llm-url is '{choice.public_url}'; expected an address such as http://localhost:11434/v1"
-            )
+        address, key = read_address(choice.url), _key_from_environment()
+        headers = {"Accept-Encoding": ENCODINGS}
+        if address.authorization is not None:
+            headers["Authorization"] = address.authorization
+            if key:
+                report("the key of the environment is not sent: --llm-url has a user name or password of its own")
         self.choice = choice
         self._openai: Any = openai
         self._report = report
-        self._key = _key_from_environment()
-        # Retries are done here: the client's own would neither wait for each other nor stop at once.
-        self._client = openai.OpenAI(
-            base_url=choice.url, api_key=self._key or "none", max_retries=0, timeout=choice.timeout
-        )
+        self._secrets = Secrets([key, *address.secrets, *proxy_secrets()])
+        try:
+            # Retries are done here: the client's own would neither wait for each other nor stop at once.
+            self._client = openai.OpenAI(
+                base_url=address.base, api_key=key or "none", max_retries=0, timeout=choice.timeout,
+                default_headers=headers,
+                http_client=bounded_client(
+                    openai.DefaultHttpxClient, params=list(address.query), timeout=choice.timeout
+                ),
+            )  # fmt: skip
+        except Exception as error:  # an address, or a proxy's, that only the client finds fault with
+            raise LanguageModelError(f"--llm-url or a proxy cannot be used: {self._one_line(error)}") from None
         self._enforces_schema = True
         self._stopped = threading.Event()
         self._failure: LanguageModelError | None = None  # the first one
@@ -90,8 +97,13 @@ class LanguageModel:
         return self._stopped.is_set()
 
     def redact(self, text: str) -> str:
-        """`text` without the key."""
-        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
+        """`text` without the key, and without what in the address may be secret."""
+        return self._secrets.redact(text)
+
+    def _one_line(self, error: BaseException) -> str:
+        """An error's text on one line, cut short; the secrets go first, or half of one could be left."""
+        text = " ".join(self.redact(str(error)).split()) or type(error).__name__
+        return text if len(text) <= _MESSAGE_LENGTH else f"{text[:_MESSAGE_LENGTH]}…"
 
     def ask(self, prompt: str) -> str:
         """The answer to one prompt, tried again a bounded number of times; "" when it keeps coming back empty.
@@ -134,10 +146,10 @@ class LanguageModel:
         except openai.APIStatusError as error:
             return self._after_refusal(prompt, error, with_schema="response_format" in arguments)
         except openai.APIConnectionError as error:
-            raise _PassingError(f"the connection failed ({_one_line(error.__cause__ or error)})") from None
-        except (openai.APIError, ValueError) as error:
+            raise _PassingError(f"the connection failed ({self._one_line(error.__cause__ or error)})") from None
+        except (openai.APIError, AnswerError, ValueError) as error:
             # ValueError: a body that is not JSON, or not in the encoding it claims.
-            raise _PassingError(f"the response cannot be read ({_one_line(error)})") from None
+            raise _PassingError(f"the response cannot be read ({self._one_line(error)})") from None
 
     def _arguments(self, prompt: str) -> dict[str, Any]:
         arguments: dict[str, Any] = {"model": self.choice.name, "messages": [{"role": "user", "content": prompt}]}
@@ -150,7 +162,7 @@ class LanguageModel:
 
     def _after_refusal(self, prompt: str, error: Any, with_schema: bool) -> str:
         """What to do with an HTTP status that is no success: ask without a schema, wait, or give up."""
-        status, text = error.status_code, self.redact(_one_line(error))
+        status, text = error.status_code, self._one_line(error)
         if status in (400, 422) and with_schema:
             with self._lock:
                 if self._enforces_schema:
@@ -222,8 +234,3 @@ def _key_from_environment() -> str:
             raise LanguageModelError(f"the key in {variable} holds characters that no key has; set it again")
         return key
     return ""
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _MESSAGE_LENGTH else f"{text[:_MESSAGE_LENGTH]}…"

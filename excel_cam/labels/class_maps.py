@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.npz import read_npz
 
+MAX_BYTES = 64 << 20  # of one image's maps unpacked; 255 classes on a grid of 256 x 256 have 32 MB
 _PARTS = ("high", "keys", "low", "maps", "size")
 _STAMP_LENGTH = 32
 _ARCHIVE_START = b"PK\3\4"
@@ -65,8 +67,7 @@ def read_maps(path: Path, class_count: int) -> ClassMaps:
     Raises `DataError` when the file is missing, damaged, something else, or of classes that are not in the list.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            parts = {name: stored[name] for name in _PARTS}
+        parts = read_npz(path, _PARTS, MAX_BYTES)
         _check_parts(**parts)
     except Exception as error:  # numpy and zipfile raise nearly anything on damaged archives
         raise_if_machine(error, path)

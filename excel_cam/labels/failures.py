@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import json_line, write_atomically
+from excel_cam.files.json_file import parse_json_line
 from excel_cam.labels.records import (
     FAILED_FILES,
     failed_file,
     files_of_shares,
 )
 from excel_cam.labels.shards import WHOLE, Shard
+
+_LONGEST_LINE = 1 << 20  # bytes; a name has at most some thousands, a reason some hundreds
 
 
 @dataclass
@@ -64,23 +66,31 @@ class FailureLog:
 
 
 def _read_failures(path: Path) -> dict[str, str]:
+    """Reasons by name; lines that we did not write are left out. OutputError for what cannot be read, as a folder."""
+    reasons = {}
     try:
-        text = path.read_text("utf-8", errors="replace")
+        with path.open("rb") as stream:
+            while line := stream.readline(_LONGEST_LINE):
+                entry = parse_json_line(line)
+                if isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("name", "reason")):
+                    reasons[entry["name"]] = entry["reason"]
     except FileNotFoundError:
         return {}
-    reasons = {}
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-            reasons[entry["name"]] = entry["reason"]
-        except (ValueError, KeyError, TypeError):
-            continue  # a line we did not write
+    except OSError as error:
+        raise _in_the_way(path, error) from None
     return reasons
+
+
+def _in_the_way(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: the list of failures cannot be kept: {error.strerror}; move away what is there")
 
 
 def _write_failures(path: Path, reasons: dict[str, str]) -> None:
     if reasons:
         lines = (json_line({"name": name, "reason": reason}) for name, reason in reasons.items())
         write_atomically(path, "".join(lines).encode())
-    else:
+        return
+    try:
         path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _in_the_way(path, error) from None

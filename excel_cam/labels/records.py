@@ -14,6 +14,7 @@ from typing import Any
 
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import json_bytes, write_atomically
+from excel_cam.files.json_file import read_json
 from excel_cam.labels.shards import WHOLE, Shard
 
 RUN_FILES = ("run", ".json")  # between the two, for a share of the images, which one: ".shard-0-of-3"
@@ -53,15 +54,9 @@ def files_of_shares(out: Path, ends: tuple[str, str]) -> Iterator[Path]:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{path}: the run record cannot be read ({error}); remove it or choose another --out"
-        ) from None
-    if not isinstance(record, dict) or not isinstance(record.get("identity"), dict):
+    remedy = "remove it or choose another --out"
+    record: dict[str, Any] | None = read_json(path, "run record", remedy=remedy, error=OutputError, optional=True)
+    if record is not None and not isinstance(record.get("identity"), dict):
         raise OutputError(f"{path}: not a run record of excel-cam; remove it or choose another --out")
     return record
 

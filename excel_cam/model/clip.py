@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from excel_cam.errors import ModelError
+from excel_cam.files.json_file import read_json
 from excel_cam.method.calibration import check_image_tower
 from excel_cam.model.tokenizer import KnownWords
 from excel_cam.model.weight_files import hash_weights
@@ -179,12 +179,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def _model_config(name: str) -> tuple[str, dict[str, Any]]:
     """A model name or configuration file to the registered name and its configuration; raises `ModelError`."""
     if (path := configuration_file(name)) is not None:
-        try:
-            config = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise ModelError(f"{path}: the model configuration cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{path}: not JSON: {error}") from None
+        config = read_json(path, "model configuration", remedy="mend the file", error=ModelError, expected=None)
         if (
             not isinstance(config, dict)
             or "embed_dim" not in config

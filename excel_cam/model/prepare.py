@@ -38,6 +38,9 @@ def prepare_text(
     if bank.was_cached:
         report(f"text bank: {rows}, from the cache {bank.path}")
     else:
+        kept = "not cached" if bank.path is None else f"cached as {bank.path}"
         texts = len(bank.names) * len(knowledge.templates) + (knowledge.sentence_count if bank.bank.shape[1] else 0)
-        report(f"text bank: {rows}, from {texts:,} texts in {time.monotonic() - started:.1f} s, cached as {bank.path}")
+        report(f"text bank: {rows}, from {texts:,} texts in {time.monotonic() - started:.1f} s, {kept}")
+        if bank.cache_trouble is not None:
+            report(f"without a cache, {bank.cache_trouble}; EXCEL_CAM_CACHE names another folder")
     return model, bank

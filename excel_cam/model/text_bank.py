@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from excel_cam.errors import KnowledgeError, OutputError
 from excel_cam.files.atomic import cache_folder, hash_json, write_atomically
+from excel_cam.files.npz import read_npz
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.method.clustering import cluster_centres
 from excel_cam.method.enrichment import enrich_rows
@@ -29,6 +29,7 @@ FORMAT = 1  # raised when the meaning of a cached file changes
 CLUSTERS = {("voc", 20): 112, ("coco", 80): 224}  # B of the paper's two data sets, by name and number of classes
 SENTENCES_PER_CLUSTER = 0.28  # B = clamp(round(0.28 · sentences), 1, 224) for any other class list
 MAX_CLUSTERS = 224
+MAX_BYTES = 512 << 20  # of a cached file unpacked; 51,000 sentences' rows of 1,280 numbers have 261 MB
 
 Array = NDArray[np.float32]
 
@@ -41,7 +42,8 @@ class TextBank:
     plain: (T, D) unit rows of the prompts. bank: (D, B) attributes, not normalised: cluster centres, or with
     attributes `sentences` all the sentences' own unit rows; B is 0 without sentences.
     text: (T, D) unit rows, the foreground enriched. foreground: K. has_background: whether label 0 is background.
-    path: the cached file. was_cached: whether it was there already, so that no text was encoded.
+    path: the cached file, None where it could not be kept, which `cache_trouble` then tells. was_cached: whether it
+    was there already, so that no text was encoded.
     """
 
     names: tuple[str, ...]
@@ -49,16 +51,16 @@ class TextBank:
     bank: Array
     text: Array
     foreground: int
-    path: Path
+    path: Path | None
     was_cached: bool
     has_background: bool = True
+    cache_trouble: str | None = None
 
 
 def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> TextBank:
     """The text rows of a knowledge base, from the cache or computed and cached.
 
-    Raises `KnowledgeError` naming class and entry when a text is too long or the sentences are too few for B, and
-    `OutputError` when the cache cannot be written.
+    Raises `KnowledgeError` naming class and entry when a text is too long or the sentences are too few for B.
     """
     # The pooling of several templates and the clustering are fixed; everything else that decides the rows is here.
     # A configuration file may change under its name, and its number of heads shows in no weight's shape.
@@ -69,18 +71,20 @@ def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settin
     )  # fmt: skip
     # Safe as a file name, whatever the knowledge base calls itself.
     label = re.sub(r"[^A-Za-z0-9-]", "_", knowledge.dataset)[:40]
-    path = cache_folder() / "text" / f"{label}-{key[:32]}.npz"
+    folder = cache_folder()
+    path = None if folder is None else folder / "text" / f"{label}-{key[:32]}.npz"
     names = (*(entry.name for entry in knowledge.classes), *knowledge.background)
-    arrays = _read_cached(path, names)
-    was_cached = arrays is not None
+    arrays = None if path is None else _read_cached(path, names)
+    was_cached, trouble = arrays is not None, None if path is not None else "there is no home folder"
     if arrays is None:
         arrays = _compute(knowledge, model, settings)
-        try:
-            write_atomically(path, bank_bytes(names, **arrays))
-        except OutputError as error:
-            raise OutputError(f"{error}; set EXCEL_CAM_CACHE to a folder that can be") from None
+        if path is not None:
+            try:
+                write_atomically(path, bank_bytes(names, **arrays))
+            except OutputError as error:  # the cache is a help, never a condition
+                path, trouble = None, str(error)
     return TextBank(
-        names, **arrays, foreground=len(knowledge.classes), path=path, was_cached=was_cached,
+        names, **arrays, foreground=len(knowledge.classes), path=path, was_cached=was_cached, cache_trouble=trouble,
         has_background=knowledge.has_background,
     )  # fmt: skip
 
@@ -95,16 +99,10 @@ def bank_bytes(names: Sequence[str], plain: Array, bank: Array, text: Array) -> 
 def _read_cached(path: Path, names: Sequence[str]) -> dict[str, Array] | None:
     """The cached arrays, or None when there are none to be trusted."""
     try:
-        content = io.BytesIO(path.read_bytes())
-        # numpy reads no further than an array's header says, so a damaged one could escape the archive's checksums.
-        if zipfile.ZipFile(content).testzip() is not None:
+        stored = read_npz(path, ("names", "plain", "bank", "text"), MAX_BYTES)
+        if tuple(stored.pop("names").tolist()) != tuple(names):
             return None
-        content.seek(0)
-        with np.load(content, allow_pickle=False) as stored:
-            if tuple(stored["names"].tolist()) != tuple(names):
-                return None
-            arrays = {key: stored[key] for key in ("plain", "bank", "text")}
-            return arrays if all(np.isfinite(values).all() for values in arrays.values()) else None
+        return stored if all(np.isfinite(values).all() for values in stored.values()) else None
     except Exception:  # absent or damaged, in any of the ways an archive can be: computed again and replaced
         return None
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from excel_cam.errors import ModelError
 from excel_cam.model.checkpoint import unwrapped, without_prefixes
-from excel_cam.model.torchscript import is_torchscript, read_torchscript
+from excel_cam.model.torchscript import is_torchscript, read_torchscript, refuse_packed
 from excel_cam.model.transformers_layout import has_transformers_names, to_open_clip
 from excel_cam.model.weight_files import foreign_file, is_safetensors, shard_advice, weight_files
 
@@ -129,6 +129,7 @@ def _read_file(path: Path) -> tuple[Any, bool]:
                 return load_file(path, device="cpu"), False
             if is_archive:
                 return read_torchscript(path), True  # torch.jit.load would run code of the archive
+            refuse_packed(path)
             with path.open("rb") as stream:  # given a path, torch would go by its ending
                 return torch.load(stream, map_location="cpu", weights_only=True), False
     except ModelError:

@@ -9,11 +9,11 @@ A model with such a file has a small token table: words outside it are read as <
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from excel_cam.errors import ModelError, SettingsError
+from excel_cam.files.json_file import read_json
 from excel_cam.settings import Settings
 from excel_cam.shipped import configuration_file
 
@@ -27,12 +27,11 @@ def read_words(name: str) -> dict[str, Any] | None:
     if configuration is None:
         return None
     path = configuration.with_suffix(WORDS_SUFFIX)
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    content: Any = read_json(
+        path, "words file of the model", remedy="mend or remove it", error=ModelError, expected=None, optional=True
+    )
+    if content is None and not path.exists():
         return None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: the model's words cannot be read: {error}") from None
     if not isinstance(content, dict) or content.keys() != {"tokens", "settings"}:
         raise ModelError(f"{path}: expected an object with the keys tokens and settings")
     tokens, settings = content["tokens"], content["settings"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import signal
@@ -9,9 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from chat_server import (
@@ -32,6 +37,7 @@ pytest.importorskip("openai", reason="openai, extra llm, is not installed")
 
 from excel_cam.knowledge import language_model
 from excel_cam.knowledge.base import read_knowledge
+from excel_cam.knowledge.credentials import Secrets, read_address
 
 KEY = "sk-secret-0123456789abcdef"
 Write = Callable[..., Result]
@@ -431,3 +437,128 @@ def test_secrets_in_the_address_are_not_kept(tmp_path: Path, write: Write) -> No
         private = ChatServer(server.url.replace("http://", "http://user:pass-word@"))
         assert write(private).exit_code == 0
     assert "pass-word" not in "".join(path.read_text() for path in tmp_path.iterdir())
+
+
+# ---- what must not be told, and what an address may be
+
+
+def spellings(secret: str) -> dict[str, str]:
+    """A secret as servers and libraries may write it."""
+    encoded = secret.encode()
+    return {
+        "plain": secret,
+        "behind much": "x" * 190 + secret,
+        "cut off": secret[:-1],
+        "percent": "".join(f"%{byte:02X}" for byte in encoded),
+        "twice percent": quote(quote(secret, safe=""), safe=""),
+        "JSON": "".join(f"\\u{byte:04X}" for byte in encoded),
+        "JSON in JSON": json.dumps(json.dumps(secret)),
+        "HTML": "".join(f"&#{byte};" for byte in encoded),
+        "base64": base64.b64encode(encoded).decode(),
+        "basic": base64.b64encode(b"user:" + encoded).decode(),
+        "url base64": base64.urlsafe_b64encode(b"?" + encoded + b":x").decode(),
+        "hex": encoded.hex().upper(),
+    }
+
+
+@pytest.mark.parametrize("spelling", spellings(KEY))
+def test_the_key_is_in_no_message_however_it_is_spelt(write: Write, spelling: str) -> None:
+    text = spellings(KEY)[spelling]
+    with chat_server(lambda _: Reply(json.dumps({"error": {"message": f"no: {text}"}}).encode(), 401)) as server:
+        result = write(server)
+    assert result.exit_code == 1
+    assert "[key]" in result.stderr or spelling == "behind much"
+    for part in (text[-14:], text[:14], KEY[:9]):
+        if part != "x" * 14:
+            assert part not in result.output
+
+
+@pytest.mark.parametrize("secret", ["pass/w+rd=?&\u00e9 x", 'quo"ted\\secret', "plain-secret-1", "=====+++++"])
+def test_secrets_are_found_in_every_spelling(secret: str) -> None:
+    secrets = Secrets([secret])
+    for text in spellings(secret).values():
+        assert secrets.redact(f"<{text}>").startswith("<")
+        assert "[key]" in secrets.redact(f"<{text}>")
+    assert secrets.redact("nothing of it") == "nothing of it"
+
+
+def with_parts(url: str, userinfo: str = "", query: str = "") -> str:
+    return url.replace("://", f"://{userinfo}") + query
+
+
+def test_keys_in_the_address_are_sent_where_they_belong_and_shown_nowhere(tmp_path: Path, write: Write) -> None:
+    user, word, value = "some.body", "pa/ss:w@rd\u00e9", "value+of/key=="
+    with chat_server(well_behaved) as server:
+        plain = server.url
+        userinfo = f"{quote(user)}:{quote(word, safe='')}@"
+        server.url = with_parts(plain, userinfo, f"?api-key={quote(value, safe='')}&key=b&key=c")
+        result = write(server)
+    assert result.exit_code == 0, result.output
+    assert "the key of the environment is not sent" in result.stderr
+    question = server.questions[0]
+    expected = base64.b64encode(f"{user}:{word}".encode()).decode()
+    assert question.headers["authorization"] == f"Basic {expected}"
+    assert parse_qsl(question.query) == [("api-key", value), ("key", "b"), ("key", "c")]
+    for text in (result.output, *(path.read_text() for path in tmp_path.iterdir())):
+        for secret in (user, word, quote(word, safe=""), value, quote(value, safe=""), expected):
+            assert secret not in text
+    assert json.loads((tmp_path / "my.json").read_text())["provenance"]["parameters"]["url"] == plain
+
+
+def test_an_echo_of_the_address_is_not_shown(write: Write) -> None:
+    def echo(question: Question) -> Reply:
+        return Reply(json.dumps({"error": {"message": f"{question.headers} {question.query}"}}).encode(), 404)
+
+    with chat_server(echo) as server:
+        server.url = with_parts(server.url, "name:secret-word@", "?key=query-secret")
+        result = write(server)
+    assert result.exit_code == 1
+    for secret in ("secret-word", "query-secret", base64.b64encode(b"name:secret-word").decode()[:20]):
+        assert secret not in result.output
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "", "localhost:11434", "ftp://host/v1", "http://", "http:///v1", "http://:80/v1", "http://host:port/v1",
+        "http://host:99999/v1", "http://host:0/v1", "http://ho st/v1", "http://host/v 1", "http://[::1/v1", "http://::1/v1",
+        "http://[zz]/v1", "http://host\n/v1", "http://\u2100/v1", "http://a..b/v1", f"http://{'a' * 64}.com/v1",
+        "http://user:pa/sword99@host/v1", "http://user:pa#sword99@host/v1", "http://user:p\x1bsword99@host/v1",
+        "http://\ud800/v1", "http://xn--\u00fc/v1",
+    ],
+)  # fmt: skip
+def test_odd_addresses_are_one_line_that_tells_nothing_of_them(write: Write, address: str) -> None:
+    result = write(ChatServer(address), "--attempts", 1)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") <= 2
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    assert "sword99" not in result.output
+
+
+def test_addresses_may_be_ipv6_or_not_ascii() -> None:
+    assert read_address("http://[::1]:8080/v1").base == "http://[::1]:8080/v1"
+    assert read_address("https://b\u00fccher.example/v1").base == "https://b\u00fccher.example/v1"
+
+
+def packed(coding: str, content: bytes) -> Reply:
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "br": bytes}[coding]
+    return Reply(pack(content), Content_Encoding=coding)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_packed_answers_are_read(write: Write, coding: str) -> None:
+    with chat_server(lambda question: packed(coding, well_behaved(question).body)) as server:
+        assert write(server).exit_code == 0
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+def test_answers_that_unpack_without_end_are_not_held(write: Write, coding: str) -> None:
+    reply = packed(coding, bytes(300_000_000))
+    with chat_server(lambda _: reply) as server:
+        tracemalloc.start()
+        result = write(server, "--attempts", 1, "--concurrency", 1)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert result.exit_code == 1
+    assert "which was not asked for" in result.stderr if coding == "br" else "longer than 16,000,000" in result.stderr
+    assert peak < 100_000_000

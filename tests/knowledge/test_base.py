@@ -240,18 +240,18 @@ def test_the_second_fault_is_told_by_its_own_class() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not JSON: Expecting value: line 1 column 1 (char 0)"),
-        (b'{"dataset": "pets",\n "template"}', "not JSON: Expecting ':' delimiter: line 2 column 12 (char 31)"),
-        (b"[" * 200_000, "not JSON: maximum recursion depth exceeded"),
-        (b"1" * 5000, "not JSON: Exceeds the limit"),
-        (json.dumps(RECORD).encode("utf-16"), "the knowledge base cannot be read: it is not UTF-8 text"),
-        (b'{"dataset": "caf\xe9"}', "the knowledge base cannot be read: it is not UTF-8 text"),
+        (b"", "it is not JSON: Expecting value (line 1, column 1)"),
+        (b'{"dataset": "pets",\n "template"}', "it is not JSON: Expecting ':' delimiter (line 2, column 12)"),
+        (b"[" * 200_000, "it is nested deeper than 100 levels"),
+        (b"1" * 5000, "Exceeds the limit"),
+        (json.dumps(RECORD).encode("utf-16"), "it is not UTF-8 text"),
+        (b'{"dataset": "caf\xe9"}', "it is not UTF-8 text"),
     ],
 )
 def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "pets.json"
     path.write_bytes(content)
-    assert refusal(lambda: read_knowledge(path)).startswith(f"{path}: {reason}")
+    assert refusal(lambda: read_knowledge(path)).startswith(f"{path}: the knowledge base cannot be read: {reason}")
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -284,8 +284,8 @@ def test_unknown_model_name(name: str) -> None:
     ("content", "expected"),
     [
         (None, "the model configuration cannot be read: No such file or directory"),
-        (b"{", "not JSON: "),
-        (b"\xff\xfe{}", "not JSON: "),
+        (b"{", "the model configuration cannot be read: it is not JSON: "),
+        (b"\xff\xfe{}", "the model configuration cannot be read: it is not UTF-8 text"),
         (b"[]", "not an open_clip model configuration (embed_dim, vision_cfg, text_cfg)"),
         (b'{"embed_dim": 64}', "not an open_clip model configuration (embed_dim, vision_cfg, text_cfg)"),
         (

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from click.testing import Result
 from numpy.typing import NDArray
 
-from excel_cam.errors import KnowledgeError, OutputError
+from excel_cam.errors import KnowledgeError
 from excel_cam.knowledge.base import ClassKnowledge, KnowledgeBase, parse_knowledge, prompts_alone, shipped_knowledge
 from excel_cam.method.enrichment import enrich_rows
 from excel_cam.model import text_bank as text_bank_module
@@ -650,16 +651,39 @@ def test_the_name_of_a_data_set_never_leads_out_of_the_cache(model: ClipModel, c
 
 
 @pytest.mark.parametrize("blocked", ["cache", "cache/text"])
-def test_a_cache_that_cannot_be_written_is_one_clear_line(model: ClipModel, tmp_path: Path, blocked: str) -> None:
+def test_a_cache_that_cannot_be_written_is_gone_without(model: ClipModel, tmp_path: Path, blocked: str) -> None:
     (tmp_path / blocked).parent.mkdir(exist_ok=True)
     (tmp_path / blocked).write_text("a file where a folder is wanted")
-    with pytest.raises(OutputError) as caught:
-        build_text_bank(pets(), model, Settings())
-    message = str(caught.value)
-    assert str(tmp_path / "cache" / "text") in message
-    assert " cannot be written: " in message
-    assert message.endswith("; set EXCEL_CAM_CACHE to a folder that can be")
-    assert len(message.splitlines()) == 1
+    bank = build_text_bank(pets(), model, Settings())
+    assert bank.path is None
+    assert not bank.was_cached
+    trouble = str(bank.cache_trouble)
+    assert str(tmp_path / "cache" / "text") in trouble
+    assert " cannot be written: " in trouble
+    assert len(trouble.splitlines()) == 1
+
+
+def test_a_user_without_home_goes_without_a_cache(model: ClipModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("EXCEL_CAM_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    bank = build_text_bank(pets(), model, Settings())
+    assert (bank.path, bank.cache_trouble) == (None, "there is no home folder")
+
+
+def test_a_cached_file_that_unpacks_to_gigabytes_is_made_anew(model: ClipModel, cache: Path) -> None:
+    path = build_text_bank(pets(), model, Settings()).path
+    assert path is not None
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("names", "plain", "bank", "text"):
+            archive.writestr(f"{name}.npy", bytes(150 << 20))
+    tracemalloc.start()
+    assert not build_text_bank(pets(), model, Settings()).was_cached
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
 
 
 def test_a_build_killed_while_it_writes_leaves_no_half_file(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from excel_cam.errors import ModelError
-from excel_cam.model.torchscript import read_torchscript
+from excel_cam.model.torchscript import _Module, _rebuild_tensor, _Tensors, read_torchscript
 from excel_cam.model.weights import read_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -101,3 +102,69 @@ def test_pickles_that_call_something_are_refused(tmp_path: Path, kind: str) -> N
         read_weights(path)
     assert "\n" not in str(caught.value)
     assert not target.exists()
+
+
+def rewritten(path: Path, compression: int = zipfile.ZIP_STORED, **changes: bytes) -> None:
+    """An archive again, members whose names end in a key of `changes` (`_` for `.`) with other content."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            key = name.rpartition("/")[2].replace(".", "_")
+            archive.writestr(name, changes.get(key, content))
+
+
+def test_an_archive_gives_no_more_bytes_than_it_has(tmp_path: Path) -> None:
+    """Packed members, and tensors that repeat one stored number: both announce gigabytes in some hundred bytes."""
+    path = tmp_path / "archive.pt"
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(torch.zeros(1_000_000))
+    torch.jit.script(module).save(path)
+    rewritten(path, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ModelError, match="more bytes unpacked than the file"):
+        read_weights(path)
+    torch.save({"weight": torch.zeros(1_000_000)}, path)
+    rewritten(path, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ModelError, match="bytes unpacked, more than the file"):
+        read_weights(path)
+
+
+def test_a_tensor_has_no_more_elements_than_are_stored_of_it() -> None:
+    stored = torch.zeros(6)
+    assert _rebuild_tensor(stored, 1, (5,), (1,)).shape == (5,)
+    with pytest.raises(ValueError, match="more elements than are stored"):
+        _rebuild_tensor(stored, 0, (1 << 40,), (0,))
+    with pytest.raises(RuntimeError):
+        _rebuild_tensor(stored, 4, (5,), (1,))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04N" + pickle.LONG_BINPUT + (1 << 31).to_bytes(4, "little") + b".",
+        b"\x80\x05" + pickle.BYTEARRAY8 + (1 << 33).to_bytes(8, "little") + b".",
+    ],
+)
+def test_sizes_that_a_pickle_announces_are_not_believed(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "archive.pt"
+    torch.jit.script(Part()).save(path)
+    rewritten(path, data_pkl=content)
+    tracemalloc.start()
+    with pytest.raises(ModelError, match=r"archive\.pt: "):
+        read_weights(path)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+def test_modules_that_name_one_another_again_and_again_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("excel_cam.model.torchscript.MAX_MODULES", 1000)
+    module = _Module()
+    module.attributes = {}
+    for _ in range(30):
+        outer = _Module()
+        outer.attributes = {"left": module, "right": module}
+        module = outer
+    tensors = _Tensors(None)  # type: ignore[arg-type]  # no source text is looked for: the one class is known
+    tensors._stored[""] = set()
+    with pytest.raises(ValueError, match="more than 1,000 modules"):
+        list(tensors.named(module))

@@ -73,7 +73,7 @@ def test_a_class_that_the_model_does_not_know_is_refused(small_model: Path) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "the model's words cannot be read"),
+        ("{", "the words file of the model cannot be read: it is not JSON"),
         ("[]", "expected an object with the keys tokens and settings"),
         ('{"tokens": [], "settings": {}, "more": 1}', "expected an object with the keys tokens and settings"),
         ('{"tokens": [1, "2"], "settings": {}}', "tokens must be a list of whole numbers"),

@@ -43,6 +43,7 @@ class Question:
     prompt: str
     body: dict[str, Any]
     headers: dict[str, str]
+    query: str
 
 
 class Reply:
@@ -79,7 +80,8 @@ def chat_server(behave: Behaviour) -> Iterator[ChatServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            assert self.path == "/v1/chat/completions"
+            path, _, query = self.path.partition("?")
+            assert path == "/v1/chat/completions"
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompt = body["messages"][0]["content"]
             name = json.loads(re.search(r'"class": ("[^"]+")', prompt)[1])  # type: ignore[index]
@@ -87,7 +89,13 @@ def chat_server(behave: Behaviour) -> Iterator[ChatServer]:
             with lock:
                 earlier = server_record.asked()[name]
                 question = Question(
-                    name, count, earlier, prompt, body, {key.lower(): value for key, value in self.headers.items()}
+                    name,
+                    count,
+                    earlier,
+                    prompt,
+                    body,
+                    {key.lower(): value for key, value in self.headers.items()},
+                    query,
                 )
                 server_record.questions.append(question)
             reply = behave(question)

@@ -167,6 +167,7 @@ def kb_build(
         excel-cam kb build
         excel-cam kb build --kb my.json --bank bank.npz
     """
+    from excel_cam.errors import OutputError
     from excel_cam.files.atomic import write_atomically
     from excel_cam.knowledge.base import read_knowledge, shipped_knowledge
     from excel_cam.model.prepare import prepare_text
@@ -178,6 +179,8 @@ def kb_build(
     settings, sources = chosen_settings(ctx)
     settings = fit_recorded(settings, sources, source.sentence_count)
     _model, rows = prepare_text(chosen_model(ctx), source, settings, report)
+    if bank is None and rows.path is None:
+        raise OutputError(f"{rows.cache_trouble}; set EXCEL_CAM_CACHE to a folder that can be written, or give --bank")
     if bank is not None:
         write_atomically(bank, bank_bytes(rows.names, rows.plain, rows.bank, rows.text))
         report(f"written: {bank}")

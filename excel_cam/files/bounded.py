@@ -1,0 +1,21 @@
+"""Read a whole file, but no more of it than fits: sizes that a file system tells are none for pipes and devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from excel_cam.wording import readable_size
+
+_BLOCK = 1 << 20
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a file; ValueError where it has more than `most_bytes`, OSError where it cannot be read."""
+    content = bytearray()
+    with path.open("rb") as stream:
+        # Block by block: Python makes room for as many bytes as are asked for before it reads any.
+        while block := stream.read(_BLOCK):
+            content += block
+            if len(content) > most_bytes:
+                raise ValueError(f"it is longer than {readable_size(most_bytes)}")
+    return bytes(content)

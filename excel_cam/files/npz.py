@@ -1,0 +1,63 @@
+"""Read arrays of numbers from `.npz` archives in bounded memory: what is declared is checked before it is unpacked.
+
+A zip archive of 98 kB can unpack to gigabytes, and an array's header can announce any shape.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KINDS = "biufU"  # numbers and text; objects would be pickled
+_MOST_HEADER = 10_000  # bytes, as numpy admits
+
+
+def read_npz(source: Path | IO[bytes], names: Sequence[str], most_bytes: int) -> dict[str, NDArray[Any]]:
+    """The arrays `names` of an archive, each whole by its checksum.
+
+    Raises ValueError or zipfile.BadZipFile for a damaged archive, an array of objects or of another size than its
+    header says, and arrays that come to more than `most_bytes` together; KeyError for one that is not there; OSError.
+    """
+    with zipfile.ZipFile(source) as archive:
+        members = [archive.getinfo(f"{name}.npy") for name in names]
+        total = sum(member.file_size for member in members)
+        if total > most_bytes:
+            raise ValueError(f"its arrays have {total:,} bytes unpacked, at most {most_bytes:,} are read")
+        # A member gives no more than the size it declares, and reading it to its end checks its checksum.
+        return {name: _read_member(archive, member) for name, member in zip(names, members, strict=True)}
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
+        shape, is_column_major, element_type = read_header(stream, max_header_size=_MOST_HEADER)
+        if element_type.kind not in _KINDS or not element_type.itemsize or element_type.names:
+            raise ValueError(f"{member.filename} holds elements of type {element_type}, expected numbers or text")
+        content = stream.read()
+    if any(side < 0 for side in shape) or _product(shape) * element_type.itemsize != len(content):
+        raise ValueError(f"{member.filename} has {len(content):,} bytes, another number than its shape {shape} takes")
+    array = np.frombuffer(bytearray(content), element_type).reshape(shape, order="F" if is_column_major else "C")
+    check_characters(array)
+    return array
+
+
+def check_characters(array: NDArray[Any]) -> None:
+    """ValueError for an array of text with numbers that are no character's: a Python text of them ends in a crash."""
+    if array.dtype.kind == "U" and array.size:
+        numbers = np.frombuffer(array.tobytes(), np.dtype(f"{array.dtype.byteorder}u4"))
+        if numbers.size and int(numbers.max()) > sys.maxunicode:
+            raise ValueError("it holds numbers that are no character's")
+
+
+def _product(shape: Sequence[int]) -> int:
+    product = 1
+    for side in shape:
+        product *= side  # Python's whole numbers: numpy's would overflow
+    return product
