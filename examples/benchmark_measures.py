@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from excel_cam.data.dataset import Sample
-from excel_cam.files.photographs import read_image
+from excel_cam.files.images.photographs import read_image
 from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.png import write_label

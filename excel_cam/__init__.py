@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from excel_cam.errors import ExcelCamError
     from excel_cam.evaluation.evaluate import evaluate_labels
     from excel_cam.evaluation.scores import Evaluation
-    from excel_cam.files.photographs import read_image
+    from excel_cam.files.images.photographs import read_image
     from excel_cam.knowledge.base import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
     from excel_cam.learnt.checkpoint import read_adapter
     from excel_cam.learnt.segmenter import Segmenter
@@ -47,7 +47,7 @@ _HOME = {
     "evaluate_labels": "evaluation.evaluate",
     "load_model": "model.clip",
     "prompts_alone": "knowledge.base",
-    "read_image": "files.photographs",
+    "read_image": "files.images.photographs",
     "read_knowledge": "knowledge.base",
     "shipped_knowledge": "knowledge.base",
 }

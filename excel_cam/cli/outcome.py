@@ -12,7 +12,7 @@ from typing import Any
 from excel_cam.classes import IGNORE
 from excel_cam.cli.progress import progress_bar
 from excel_cam.cli.terminal import show, show_record
-from excel_cam.files.masks import read_mask
+from excel_cam.files.images.masks import read_mask
 from excel_cam.labels.png import class_shares
 from excel_cam.labels.records import failed_file
 from excel_cam.run.execute import Outcome, Tally

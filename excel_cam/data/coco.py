@@ -11,11 +11,11 @@ from excel_cam.classes import COCO_CLASSES, SPLITS
 from excel_cam.data.dataset import DataSet, Sample, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.image_folder import scan_images
-from excel_cam.files.name_finder import NameFinder
+from excel_cam.files.images.image_folder import scan_images
 from excel_cam.tags.coco_json import Instances, instances_tags, read_image_list, read_instances
 from excel_cam.tags.lookup import Tags, coco_number
 from excel_cam.tags.match import match_coco_names
+from excel_cam.tags.name_finder import NameFinder
 from excel_cam.tags.read import read_tags
 from excel_cam.wording import quoted
 

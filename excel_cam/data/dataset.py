@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.errors import DataError
-from excel_cam.files.name_finder import by_case, case_hint
 from excel_cam.tags.lookup import Tags
+from excel_cam.tags.name_finder import by_case, case_hint
 from excel_cam.wording import quoted
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from excel_cam.classes import MAX_CLASSES
 from excel_cam.data.dataset import DataSet, Sample, require_tags
 from excel_cam.errors import DataError
-from excel_cam.files.image_folder import scan_images
+from excel_cam.files.images.image_folder import scan_images
 from excel_cam.files.lists import read_class_list
-from excel_cam.files.name_finder import NameFinder
 from excel_cam.tags.match import match_names
+from excel_cam.tags.name_finder import NameFinder
 from excel_cam.tags.read import read_tags
 from excel_cam.wording import quoted
 

@@ -12,11 +12,11 @@ from excel_cam.data.dataset import DataSet, Sample
 from excel_cam.data.source import Source
 from excel_cam.data.voc import VOC_DEFAULT_SPLIT, find_voc_root, voc_images
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.image_folder import scan_images
+from excel_cam.files.images.image_folder import scan_images
 from excel_cam.files.lists import read_entries
-from excel_cam.files.name_finder import NameFinder
 from excel_cam.shipped import DEMO_ROOT
 from excel_cam.tags.lookup import coco_number
+from excel_cam.tags.name_finder import NameFinder
 from excel_cam.wording import quoted
 
 NO_TAGS = "none"  # what such a data set's `tags_source` is

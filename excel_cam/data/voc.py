@@ -15,12 +15,12 @@ from excel_cam.classes import SPLITS, VOC_CLASSES
 from excel_cam.data.dataset import DataSet, Sample, require_tags
 from excel_cam.data.roots import RootRule, find_root
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.image_folder import ImageScan, scan_images
+from excel_cam.files.images.image_folder import ImageScan, scan_images
 from excel_cam.files.lists import read_entries
-from excel_cam.files.name_finder import NameFinder
 from excel_cam.shipped import DEMO_ROOT
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_names
+from excel_cam.tags.name_finder import NameFinder
 from excel_cam.tags.read import read_tags, read_voc_annotations
 from excel_cam.wording import quoted
 

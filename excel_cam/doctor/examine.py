@@ -20,8 +20,8 @@ from excel_cam.doctor.findings import Collector, Finding, errors_left
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.errors import DataError
+from excel_cam.files.images.masks import mask_names, mask_path, values_text
 from excel_cam.files.lists import drop_image_suffix
-from excel_cam.files.masks import mask_names, mask_path, values_text
 from excel_cam.labels.folder import photographs_of
 from excel_cam.tags.lookup import Tags
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from excel_cam.files.masks import CLASSLESS_REMEDY
+from excel_cam.files.images.masks import CLASSLESS_REMEDY
 
 ERROR, WARNING = "error", "warning"
 _SHOWN = 3  # examples that the text shows

@@ -15,7 +15,7 @@ from PIL import Image
 from excel_cam.classes import IGNORE, voc_palette
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import write_atomically
-from excel_cam.files.masks import DAMAGE_ERRORS, decode_png
+from excel_cam.files.images.masks import DAMAGE_ERRORS, decode_png
 
 BACKUP_SUFFIX = ".bak"
 _OPAQUE = 255

@@ -9,9 +9,9 @@ from PIL import ExifTags
 
 from excel_cam.doctor.findings import Collector
 from excel_cam.files.atomic import hash_file
+from excel_cam.files.images.masks import DAMAGE_ERRORS
+from excel_cam.files.images.open_image import PHOTOGRAPHS, open_image
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.masks import DAMAGE_ERRORS
-from excel_cam.files.open_image import PHOTOGRAPHS, open_image
 from excel_cam.wording import size_text
 
 

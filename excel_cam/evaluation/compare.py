@@ -21,7 +21,7 @@ from excel_cam.evaluation.bootstrap import (
 )
 from excel_cam.evaluation.evaluate import evaluate_labels
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, or_none
-from excel_cam.files.masks import mask_names
+from excel_cam.files.images.masks import mask_names
 from excel_cam.wording import percent
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
-from excel_cam.files.masks import ClassSearch, mask_names, mask_path, read_mask
+from excel_cam.files.images.masks import ClassSearch, mask_names, mask_path, read_mask
 from excel_cam.labels.folder import require_files
 from excel_cam.wording import percent, size_text
 

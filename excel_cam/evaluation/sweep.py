@@ -14,7 +14,7 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.evaluation.bootstrap import class_counts, mean_iou
 from excel_cam.evaluation.curves import Panel, svg_curves
 from excel_cam.evaluation.scores import confusion_matrix
-from excel_cam.files.masks import ClassSearch, mask_path, named_files, read_mask
+from excel_cam.files.images.masks import ClassSearch, mask_path, named_files, read_mask
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, settings_of_run
 from excel_cam.settings import Settings

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from excel_cam.errors import DataError
-from excel_cam.files.photographs import read_photograph, reduced_size
+from excel_cam.files.images.photographs import read_photograph, reduced_size
 from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips, upsample_maps

@@ -18,7 +18,7 @@ from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
 from excel_cam.errors import UsageError
 from excel_cam.export.formats import Format, Images, LabelledImage
 from excel_cam.files.atomic import replacing
-from excel_cam.files.masks import read_mask
+from excel_cam.files.images.masks import read_mask
 
 
 class CocoJSON(Format):

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from excel_cam.classes import COCO_CLASSES, VOC_CLASSES
 from excel_cam.errors import DataError
 from excel_cam.export.formats import Format, Images, LabelledImage, check_columns, two_columns, write_lines
+from excel_cam.files.arrays.npy_write import AsTensor, npy_bytes
 from excel_cam.files.atomic import write_atomically
-from excel_cam.files.npy_write import AsTensor, npy_bytes
 from excel_cam.labels.class_maps import read_maps
 
 if TYPE_CHECKING:

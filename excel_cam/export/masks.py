@@ -16,7 +16,7 @@ from PIL import Image
 from excel_cam.classes import voc_palette
 from excel_cam.errors import DataError, OutputError
 from excel_cam.export.formats import Format, Images, LabelledImage, check_columns, two_columns, write_lines
-from excel_cam.files.masks import read_mask
+from excel_cam.files.images.masks import read_mask
 
 
 class MaskFormat(Format):

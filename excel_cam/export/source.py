@@ -11,9 +11,9 @@ from typing import Any
 from excel_cam.errors import DataError, UsageError
 from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.atomic import hash_file, hash_json
+from excel_cam.files.images.masks import DAMAGE_ERRORS, mask_names, mask_path
+from excel_cam.files.images.open_image import MASKS, open_image
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.masks import DAMAGE_ERRORS, mask_names, mask_path
-from excel_cam.files.open_image import MASKS, open_image
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.wording import size_text

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import DataError, ExcelCamError
-from excel_cam.files.bounded import read_bounded
+from excel_cam.files.arrays.bounded import read_bounded
 from excel_cam.wording import quoted, readable_size
 
 MAX_BYTES = 64_000_000  # of one file; a knowledge base of 255 classes with 200 sentences has 5 MB

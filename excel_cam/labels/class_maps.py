@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
+from excel_cam.files.arrays.npz import read_npz
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.npz import read_npz
 
 MAX_BYTES = 64 << 20  # of one image's maps unpacked; 255 classes on a grid of 256 x 256 have 32 MB
 _PARTS = ("high", "keys", "low", "maps", "size")

@@ -9,9 +9,9 @@ from typing import Any
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.errors import DataError, SettingsError, UsageError
-from excel_cam.files.image_folder import scan_images
+from excel_cam.files.images.image_folder import scan_images
+from excel_cam.files.images.masks import mask_path
 from excel_cam.files.lists import read_class_list
-from excel_cam.files.masks import mask_path
 from excel_cam.labels.overlay import OVERLAY_SUFFIX
 from excel_cam.labels.records import are_without_background, read_run, read_runs
 from excel_cam.settings import Settings

@@ -15,8 +15,8 @@ from PIL import Image, PngImagePlugin
 
 from excel_cam.classes import voc_palette
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.images.png_chunks import NotPngError, PngDamageError, read_png_head
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.png_chunks import NotPngError, PngDamageError, read_png_head
 
 STAMP_KEY = "excel-cam"  # keyword of the PNG text chunk that holds the stamp
 _STAMP_MARK = b"tEXt" + STAMP_KEY.encode() + b"\0"

@@ -16,8 +16,8 @@ import open_clip
 from numpy.typing import NDArray
 
 from excel_cam.errors import KnowledgeError, OutputError
+from excel_cam.files.arrays.npz import read_npz
 from excel_cam.files.atomic import cache_folder, hash_json, write_atomically
-from excel_cam.files.npz import read_npz
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.method.clustering import cluster_centres
 from excel_cam.method.enrichment import enrich_rows

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from excel_cam.files.pickles import BoundedUnpickler
+from excel_cam.files.arrays.pickles import BoundedUnpickler
 
 MAX_MODULES = 100_000  # CLIP's largest have some thousands
 _LISTS = re.compile(r"^  __(?:parameters|buffers)__ = (\[.*\])", re.MULTILINE)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
 from excel_cam.evaluation.scores import Evaluation, PixelCounts
-from excel_cam.files.masks import ClassSearch
+from excel_cam.files.images.masks import ClassSearch
 from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
 from excel_cam.settings import MAP_EPSILON

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
-from excel_cam.files.masks import mask_names, mask_path, read_mask
+from excel_cam.files.images.masks import mask_names, mask_path, read_mask
 from excel_cam.labels.class_maps import ClassMaps, read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.settings import Settings

@@ -11,8 +11,8 @@ from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
-from excel_cam.files.masks import mask_path
-from excel_cam.files.photographs import read_photograph, turn_upright
+from excel_cam.files.images.masks import mask_path
+from excel_cam.files.images.photographs import read_photograph, turn_upright
 from excel_cam.report.measure import evaluate_one, stretched
 from excel_cam.report.source import Masks, ViewSource, read_masks
 from excel_cam.wording import size_text

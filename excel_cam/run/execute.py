@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import ImageError
 from excel_cam.files.atomic import remove_stale_parts
-from excel_cam.files.photographs import Photograph
+from excel_cam.files.images.photographs import Photograph
 from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.identity import Identity
 from excel_cam.run.plan import Plan, label_path

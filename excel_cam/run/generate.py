@@ -15,7 +15,7 @@ from excel_cam.classes import IGNORE
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import hash_json, remove_stale_parts
-from excel_cam.files.photographs import Photograph, read_photograph
+from excel_cam.files.images.photographs import Photograph, read_photograph
 from excel_cam.labels.claims import claimed, work_of
 from excel_cam.labels.class_maps import write_maps
 from excel_cam.labels.failures import FailureLog

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError, OutputError, UsageError
-from excel_cam.files.masks import read_mask
-from excel_cam.files.photographs import read_photograph
+from excel_cam.files.images.masks import read_mask
+from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_name, overlay_picture, write_overlay

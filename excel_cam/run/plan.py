@@ -9,8 +9,8 @@ from typing import Any
 
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import ImageError, OutputError
+from excel_cam.files.images.photographs import stored_sizes
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.photographs import stored_sizes
 from excel_cam.labels.class_maps import read_maps_stamp
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.png import FoundLabel, find_label

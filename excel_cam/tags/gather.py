@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.masks import ClassSearch, mask_names, mask_path, read_mask
-from excel_cam.files.name_finder import NameFinder
+from excel_cam.files.images.masks import ClassSearch, mask_names, mask_path, read_mask
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_coco_names, match_names
+from excel_cam.tags.name_finder import NameFinder
 from excel_cam.tags.read import read_tags, read_voc_annotations
 from excel_cam.wording import quoted
 

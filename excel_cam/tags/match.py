@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from excel_cam.errors import DataError
 from excel_cam.files.lists import drop_image_suffix
-from excel_cam.files.name_finder import NameFinder
 from excel_cam.tags.lookup import Tags, coco_number
+from excel_cam.tags.name_finder import NameFinder
 from excel_cam.wording import quoted
 
 

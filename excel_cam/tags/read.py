@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from excel_cam.errors import DataError
+from excel_cam.files.arrays.npy_dictionary import read_npy
 from excel_cam.files.lists import check_name, read_text
-from excel_cam.files.npy_dictionary import read_npy
 from excel_cam.tags.lookup import ClassLookup, Tags, name_of_number
 from excel_cam.tags.records import read_json_lines, read_json_tags, tags_of_records
 from excel_cam.wording import quoted

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from excel_cam.errors import OutputError, UsageError
+from excel_cam.files.arrays.npy_write import npy_bytes
 from excel_cam.files.atomic import json_line, write_atomically
-from excel_cam.files.npy_write import npy_bytes
 from excel_cam.tags.lookup import Tags, number_of_name
 from excel_cam.wording import quoted
 

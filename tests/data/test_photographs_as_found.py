@@ -17,8 +17,8 @@ from PIL import Image, PngImagePlugin
 from excel_cam.classes import COCO_CLASSES
 from excel_cam.data.voc import open_voc
 from excel_cam.errors import DataError, ImageError
-from excel_cam.files.masks import read_mask
-from excel_cam.files.photographs import read_image
+from excel_cam.files.images.masks import read_mask
+from excel_cam.files.images.photographs import read_image
 from excel_cam.tags.coco_json import instances_tags, read_instances
 from excel_cam.tags.read import read_tags
 

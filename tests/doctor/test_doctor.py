@@ -20,7 +20,7 @@ from PIL import Image
 from excel_cam.classes import VOC_CLASSES, voc_palette
 from excel_cam.doctor.findings import KINDS
 from excel_cam.doctor.labels import look_at_label
-from excel_cam.files.masks import read_mask
+from excel_cam.files.images.masks import read_mask
 
 Run = Callable[..., Result]
 SIZE = (24, 30)

@@ -14,9 +14,9 @@ import pytest
 from click.testing import Result
 
 from excel_cam.errors import DataError
+from excel_cam.files.arrays.npy_dictionary import read_npy
+from excel_cam.files.arrays.npz import read_npz
 from excel_cam.files.json_file import parse_json, read_json
-from excel_cam.files.npy_dictionary import read_npy
-from excel_cam.files.npz import read_npz
 from excel_cam.labels.class_maps import read_maps
 
 Run = Callable[..., Result]
@@ -108,7 +108,7 @@ def test_one_array_named_again_and_again(tmp_path: Path) -> None:
 
 
 def test_more_objects_than_any_tags_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("excel_cam.files.pickles.MAX_OBJECTS", 1000)
+    monkeypatch.setattr("excel_cam.files.arrays.pickles.MAX_OBJECTS", 1000)
     (tmp_path / "tags.npy").write_bytes(npy(ONE_OBJECT, b"\x80\x04(" + b"}" * 2000 + b"l."))
     with pytest.raises(DataError, match="more than 1,000 objects"):
         read_npy(tmp_path / "tags.npy")

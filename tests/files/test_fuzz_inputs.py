@@ -28,9 +28,9 @@ from PIL import Image
 from excel_cam.cli.config import tomllib
 from excel_cam.cli.main import cli
 from excel_cam.errors import ImageError, KnowledgeError, ModelError
-from excel_cam.files import open_image
 from excel_cam.files.atomic import hash_json
-from excel_cam.files.photographs import read_photograph
+from excel_cam.files.images import open_image
+from excel_cam.files.images.photographs import read_photograph
 from excel_cam.knowledge.base import parse_knowledge, read_knowledge
 from excel_cam.model.clip import _model_config
 from excel_cam.model.weights import read_weights

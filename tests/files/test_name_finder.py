@@ -17,8 +17,8 @@ from PIL import Image
 
 from excel_cam.errors import DataError
 from excel_cam.files.lists import read_entries, read_names
-from excel_cam.files.name_finder import NameFinder, read_list
 from excel_cam.tags.lookup import coco_number
+from excel_cam.tags.name_finder import NameFinder, read_list
 
 Run = Callable[..., Result]
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from excel_cam.errors import DataError
-from excel_cam.files.npy_dictionary import read_npy
+from excel_cam.files.arrays.npy_dictionary import read_npy
 
 ROWS = {"2007_000032": np.array([1, 0, 1], np.float32), "2007_000039": np.array([0, 0, 0], np.float32)}
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from excel_cam.classes import VOC_CLASSES
-from excel_cam.files.npy_dictionary import read_npy
-from excel_cam.files.npy_write import AsTensor, npy_bytes
+from excel_cam.files.arrays.npy_dictionary import read_npy
+from excel_cam.files.arrays.npy_write import AsTensor, npy_bytes
 from excel_cam.tags.write import write_tags
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -17,9 +17,9 @@ from PIL import Image, PngImagePlugin
 
 import excel_cam
 from excel_cam.errors import DataError
-from excel_cam.files.masks import read_mask
-from excel_cam.files.open_image import MASKS, PHOTOGRAPHS, open_image
-from excel_cam.files.photographs import read_photograph
+from excel_cam.files.images.masks import read_mask
+from excel_cam.files.images.open_image import MASKS, PHOTOGRAPHS, open_image
+from excel_cam.files.images.photographs import read_photograph
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
 
@@ -46,13 +46,13 @@ def test_nothing_else_in_the_package_opens_images() -> None:
                 found.add(path.relative_to(package).as_posix())
             if isinstance(node, ast.ImportFrom) and node.module == "PIL.Image":
                 assert "open" not in {alias.name for alias in node.names}, path
-    assert found == {"files/open_image.py"}
+    assert found == {"files/images/open_image.py"}
 
 
 def test_importing_the_package_changes_nothing_in_pillow() -> None:
     code = (
         "from PIL import Image, PngImagePlugin as p; before = Image.MAX_IMAGE_PIXELS, p.MAX_TEXT_CHUNK\n"
-        "import excel_cam.files.photographs, excel_cam.files.masks, excel_cam.doctor.examine, excel_cam.export.source\n"
+        "import excel_cam.files.images.photographs, excel_cam.files.images.masks, excel_cam.doctor.examine, excel_cam.export.source\n"
         "assert before == (Image.MAX_IMAGE_PIXELS, p.MAX_TEXT_CHUNK)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

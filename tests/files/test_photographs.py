@@ -15,8 +15,8 @@ from click.testing import Result
 from PIL import Image
 
 from excel_cam.errors import ImageError, MachineError
-from excel_cam.files import photographs
-from excel_cam.files.photographs import read_image, read_photograph, reduced_size
+from excel_cam.files.images import photographs
+from excel_cam.files.images.photographs import read_image, read_photograph, reduced_size
 
 COLOURS = scene(40, 60)
 

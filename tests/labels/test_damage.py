@@ -16,7 +16,7 @@ from PIL import Image
 
 from excel_cam.classes import voc_palette
 from excel_cam.errors import DataError
-from excel_cam.files.masks import read_mask
+from excel_cam.files.images.masks import read_mask
 from excel_cam.labels.class_maps import read_maps, read_maps_stamp, write_maps
 from excel_cam.labels.png import find_label, write_label
 

@@ -17,7 +17,7 @@ from click.testing import Result
 from drawn import VOC_TAGS
 from PIL import Image
 
-from excel_cam.files.photographs import Photograph
+from excel_cam.files.images.photographs import Photograph
 
 Run = Callable[..., Result]
 

@@ -67,11 +67,11 @@ def evaluate(
     """
     from excel_cam.evaluation.compare import compare_labels, format_comparison
     from excel_cam.evaluation.evaluate import check_expected, evaluate_labels, format_evaluation
+    from excel_cam.files.images.masks import named_files
     from excel_cam.files.lists import read_class_list
-    from excel_cam.files.masks import named_files
-    from excel_cam.files.name_finder import read_list
     from excel_cam.knowledge.base import class_limit
     from excel_cam.labels.records import are_without_background
+    from excel_cam.tags.name_finder import read_list
 
     _check_combination(ctx, labels, sweep)
     refuse_two_name_sources(dataset, classes)

@@ -42,8 +42,8 @@ def export(
     from excel_cam.export.choose import choose_format
     from excel_cam.export.source import Export
     from excel_cam.export.write import run_export
-    from excel_cam.files.masks import mask_names
-    from excel_cam.files.name_finder import read_list
+    from excel_cam.files.images.masks import mask_names
+    from excel_cam.tags.name_finder import read_list
 
     refuse_two_name_sources(dataset, classes)
     names = None if names_from is None else tuple(read_list(names_from, set(mask_names(labels)), [labels]))

@@ -53,11 +53,11 @@ def view(
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
     Exit status: 0 all shown, 1 error, 2 usage, 3 some photographs could not be read.
     """
-    from excel_cam.files.masks import mask_names
-    from excel_cam.files.name_finder import read_list
+    from excel_cam.files.images.masks import mask_names
     from excel_cam.labels.folder import required_class_names
     from excel_cam.report.strip import MOST_ROWS
     from excel_cam.report.write import ReportRequest, write_report
+    from excel_cam.tags.name_finder import read_list
 
     refuse_two_name_sources(dataset, classes)
     if dataset == "demo":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.foreign import UNREAD_SUFFIXES
+from excel_cam.files.images.foreign import UNREAD_SUFFIXES
 from excel_cam.files.lists import IMAGE_SUFFIXES, check_name
 from excel_cam.wording import quoted
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
-from excel_cam.files.image_folder import walk_folders
+from excel_cam.files.images.image_folder import walk_folders
+from excel_cam.files.images.open_image import MASKS, open_image, require_plain_file
+from excel_cam.files.images.png_chunks import GREY, read_png_head
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.open_image import MASKS, open_image, require_plain_file
-from excel_cam.files.png_chunks import GREY, read_png_head
 
 MASK_SUFFIX = ".png"
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from excel_cam.errors import ImageError
-from excel_cam.files.foreign import describe_unread
+from excel_cam.files.images.foreign import describe_unread
+from excel_cam.files.images.open_image import PHOTOGRAPHS, open_image
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.open_image import PHOTOGRAPHS, open_image
 
 WHITE = (255, 255, 255, 255)
 LARGE_PIXELS = 16_000_000  # images above this are decoded one at a time, however many threads decode

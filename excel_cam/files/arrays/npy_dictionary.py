@@ -16,9 +16,9 @@ from typing import IO, Any
 import numpy as np
 
 from excel_cam.errors import DataError
-from excel_cam.files.bounded import read_bounded
-from excel_cam.files.npz import check_characters
-from excel_cam.files.pickles import BoundedUnpickler, Refused
+from excel_cam.files.arrays.bounded import read_bounded
+from excel_cam.files.arrays.npz import check_characters
+from excel_cam.files.arrays.pickles import BoundedUnpickler, Refused
 from excel_cam.wording import quoted
 
 MAX_BYTES = 512_000_000  # of a file; 100,000 images of 80 classes have some 60 MB with numpy's overhead

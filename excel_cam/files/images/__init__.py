@@ -1,0 +1,1 @@
+"""Pictures on disk: photographs, masks, and how any image is opened."""
