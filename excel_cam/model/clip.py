@@ -107,6 +107,9 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     when choice.weights, a file that `read_weights` reads, is given.
     choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
 
+    On CUDA two settings of the whole process change: with `fp32`, convolutions no longer compute in TF32; a device with
+    an index becomes the current one.
+
     Raises `ModelError` when the model cannot work, or its weights cannot be had or do not fit. Random weights are
     never used.
     """
