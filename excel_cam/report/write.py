@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.errors import OutputError, UsageError
+from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
 from excel_cam.report.source import ViewSource, open_view
@@ -40,6 +41,9 @@ def run_view(view: View, on_image: Callable[[], None] = lambda: None) -> Iterato
     is in the way or cannot be written.
     """
     _check(view)
+    for path in (view.out, view.strip):
+        if path is not None:
+            remove_stale_parts(path.parent)
     source = open_view(view.labels, view.images, view.class_names, view.cams, view.truth, view.names)
     if view.out is not None:
         yield _write_page(view.out, view, source, on_image)
