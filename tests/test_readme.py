@@ -132,7 +132,7 @@ def wrong_command_lines(page: Path) -> list[str]:
                 continue
             words = [word for word in shlex.split(called[1]) if word != "..."]
             name = " ".join(words[:2]) if words[:1] == ["kb"] else " ".join(words[:1])
-            if name in {"--help", "--version"} or "_source" in line:
+            if name in options_of(cli) or "_source" in line:
                 continue
             if name not in commands():
                 wrong.append(f"excel-cam {name}")
@@ -174,7 +174,7 @@ def test_extras_can_be_installed(page: Path) -> None:
 @pages
 def test_options_are_some_commands(page: Path) -> None:
     known = {flag for command in commands().values() for flag in options_of(command)}
-    known |= options_of_scripts() | FOREIGN_OPTIONS | {"--help", "--version"}
+    known |= options_of_scripts() | FOREIGN_OPTIONS | options_of(cli)
     assert sorted(set(OPTION.findall(written(page))) - known) == []
 
 

@@ -20,6 +20,7 @@ from excel_cam.doctor.findings import Collector, Finding, errors_left
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.errors import DataError
+from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.masks import mask_names, mask_path, values_text
 from excel_cam.files.lists import drop_image_suffix
 from excel_cam.labels.folder import photographs_of
@@ -109,6 +110,9 @@ def examine(examination: Examination, on_label: Callable[[], None] = lambda: Non
         raise DataError(
             f"{labels}: no label PNGs in this folder; labels are <name>.png, other formats lose their values"
         )
+    if examination.fix:
+        for folder in {mask_path(labels, name).parent for name in names}:
+            remove_stale_parts(folder)
     photographs = None if examination.images is None else photographs_of(examination.images, labels, names)
     tags = None if examination.tags is None else _by_label_name(examination.tags, set(names))
     counts = _Counts()

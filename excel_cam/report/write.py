@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.errors import OutputError, UsageError
+from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
 from excel_cam.report.source import ViewSource, open_view
@@ -43,6 +44,9 @@ def write_report(
     are missing, damaged or do not fit, `OutputError` where a file is in the way or cannot be written.
     """
     _check(request)
+    for path in (request.out, request.strip):
+        if path is not None:
+            remove_stale_parts(path.parent)
     source = open_view(request.labels, request.images, request.class_names, request.cams, request.truth, request.names)
     if request.out is not None:
         yield _write_page(request.out, request, source, on_image, on_unread)

@@ -34,6 +34,17 @@ def write_tags(path: Path, tags: Tags, class_names: Sequence[str], keys: str | N
     write_atomically(path, content)
 
 
+def formula_cells(path: Path, tags: Tags, class_names: Sequence[str]) -> list[str]:
+    """The names and classes in a .csv that a spreadsheet would compute or call, as it does what begins with `=`.
+
+    They are written as they are all the same: any sign in front would be a part of the name for whoever reads tags.
+    """
+    if path.suffix.lower() != ".csv":
+        return []
+    used = {class_names[indices[0]] for indices in tags.values() if indices}
+    return [text for text in (*tags, *sorted(used)) if text.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
 def check_tags_path(path: Path, keys: str | None) -> None:
     """Raise UsageError when tags cannot be written to a file of this name, or not with such keys."""
     if path.suffix.lower() not in (*_TEXT_WRITERS, ".npy"):

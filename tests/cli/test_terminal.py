@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -207,3 +208,66 @@ def test_quoting_takes_no_longer_for_what_is_nested() -> None:
     assert quoted((1,)) == "(1,)"
     assert quoted({"a": [1, 2.5, None, True], "b": ()}) == "{'a': [1, 2.5, None, True], 'b': ()}"
     assert quoted([]) == "[]"
+
+
+NOBODY = """
+import pwd
+
+def nobody(*_):
+    raise KeyError("uid not found")
+
+pwd.getpwuid = pwd.getpwnam = nobody
+"""
+
+
+@pytest.mark.parametrize("home", [None, "a file"])
+def test_a_user_without_home_or_name_gets_labels_and_one_line(
+    tmp_path: Path, arguments: list[str], home: str | None
+) -> None:
+    """As in a container that runs as a number alone: no entry in the list of users, or a home that is none."""
+    names = ("HOME", "USER", "LOGNAME", "EXCEL_CAM_CACHE", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NOBODY)
+    environment["PYTHONPATH"] = f"{tmp_path / 'site'}{os.pathsep}{Path(package.__file__).parent.parent}"
+    if home is not None:
+        (tmp_path / "home").write_text(home)
+        environment["HOME"] = str(tmp_path / "home")
+    result = start(*arguments, "--out", tmp_path / "labels", env=environment, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 6
+    assert result.stderr.count(b"without a cache") == 1
+    assert b"Traceback" not in result.stderr
+    assert not (tmp_path / "~").exists()
+
+
+def test_parts_that_killed_calls_left_are_swept(tmp_path: Path, excel_cam: Run) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    labels, photographs = tmp_path / "labels", tmp_path / "photographs"
+    for folder in (labels, photographs):
+        folder.mkdir()
+        Image.new("L", (8, 8), 1).save(folder / "a.png")
+    host = socket.gethostname().replace(".", "-")
+    parts = [tmp_path / f".page.html.{host}.{process.pid}.part", labels / f".a.png.{host}.{process.pid}.part"]
+    for part in parts:
+        part.write_bytes(b"half")
+    result = excel_cam("view", labels, "--images", photographs, "--dataset", "voc", "--out", tmp_path / "page.html")
+    assert result.exit_code == 0, result.stderr
+    excel_cam("doctor", labels, "--dataset", "voc")
+    assert [part.exists() for part in parts] == [False, True]  # looking alone changes nothing
+    excel_cam("doctor", labels, "--dataset", "voc", "--fix")
+    assert [part.exists() for part in parts] == [False, False]
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_kept_and_said(tmp_path: Path, excel_cam: Run) -> None:
+    source, classes, out = tmp_path / "tags.json", tmp_path / "classes.txt", tmp_path / "tags.csv"
+    classes.write_text("=cmd\ndog\n")
+    source.write_text(json.dumps({"a": ["=cmd"], "@b": ["dog"]}))
+    result = excel_cam("tags", "--from", source, "--classes", classes, "--out", out)
+    assert result.exit_code == 0
+    assert "take 2 cells of it for formulas, first '@b'" in result.stderr
+    again = tmp_path / "again.json"
+    assert excel_cam("tags", "--from", out, "--classes", classes, "--out", again).exit_code == 0
+    assert json.loads(again.read_text()) == {"a": ["=cmd"], "@b": ["dog"]}
+    assert "formulas" not in excel_cam("tags", "--from", out, "--classes", classes, "--out", tmp_path / "x.json").stderr

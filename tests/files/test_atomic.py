@@ -301,3 +301,31 @@ def test_first_lines_counts_the_rest() -> None:
     assert first_lines([]) == ""
     assert first_lines(["a", "b", "c"]) == "a, b, c"
     assert first_lines((str(number) for number in range(1003)), limit=2) == "0, 1 and 1,001 more"
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_a_link_planted_at_a_temporary_name_is_not_followed(tmp_path: Path) -> None:
+    victim, out = tmp_path / "victim", tmp_path / "out"
+    victim.write_text("precious")
+    out.mkdir()
+    (out / part_of(os.getpid(), name="label.png")).symlink_to(victim)
+    write_atomically(out / "label.png", b"new")
+    assert victim.read_text() == "precious"
+    assert (out / "label.png").read_bytes() == b"new"
+    assert not (out / "label.png").is_symlink()
+    (out / part_of(os.getpid(), name="other.png")).mkdir()
+    with pytest.raises(OutputError):
+        write_atomically(out / "other.png", b"new")
+
+
+def test_a_user_without_home_has_no_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(_path: object = None) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("EXCEL_CAM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert sys.platform == "win32" or cache_folder() is None
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    monkeypatch.setenv("EXCEL_CAM_CACHE", "~/somewhere")
+    assert cache_folder() is None

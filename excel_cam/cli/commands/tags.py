@@ -42,7 +42,8 @@ def tags(
     from excel_cam.errors import OutputError
     from excel_cam.files.lists import read_class_list, read_entries
     from excel_cam.tags.gather import gather_tags
-    from excel_cam.tags.write import check_tags_path, write_tags
+    from excel_cam.tags.write import check_tags_path, formula_cells, write_tags
+    from excel_cam.wording import quoted
 
     refuse_two_name_sources(dataset, classes)
     check_tags_path(out, keys)
@@ -60,3 +61,8 @@ def tags(
             f"written: {out}: {len(found.tags):,} images, {len(found.class_names)} classes"
             + (f", {without:,} images without any" if without else "")
         )
+        if formulas := formula_cells(out, found.tags, found.class_names):
+            tell(
+                f"a spreadsheet would take {len(formulas):,} cells of it for formulas, first {quoted(formulas[0])}: "
+                "open it as text there, or write .json"
+            )
