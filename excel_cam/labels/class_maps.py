@@ -111,6 +111,8 @@ def read_maps_stamp(path: Path) -> str | None:
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             damaged, stamp = archive.testzip() is not None, archive.comment
+            # A size that no reader takes is damage too: it stands where no checksum covers it.
+            damaged = damaged or sum(member.file_size for member in archive.infolist()) > MAX_BYTES
             ours = sorted(archive.namelist()) == [f"{part}.npy" for part in _PARTS]
             stream.seek(-2 - len(stamp), io.SEEK_END)
             announced = int.from_bytes(stream.read(2), "little")

@@ -182,7 +182,7 @@ def test_an_interruption_says_what_the_same_command_would_do(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("excel_cam.run.settle.settle", stop)
+    monkeypatch.setattr("excel_cam.cli.outcome.settle", stop)
     result = excel_cam(*arguments, "--out", tmp_path / "labels", *more)
     assert result.exit_code == 130
     assert said in result.stderr

@@ -200,7 +200,7 @@ def bad_maps(**changes: object) -> bytes:
         ({"maps": np.full((2, 3, 3), np.nan, np.float16)}, "not finite"),
         ({"maps": np.full((2, 3, 3), np.inf, np.float16)}, "not finite"),
         ({"maps": np.full((2, 3, 3), 1.5, np.float16)}, "not within 0..1"),
-        ({"maps": np.zeros((2, 3, 3), np.complex64)}, "another kind"),
+        ({"maps": np.zeros((2, 3, 3), np.complex64)}, "elements of type complex64"),
         ({"low": np.array([0, np.nan])}, "not finite"),
         ({"high": np.array([0, np.inf])}, "not finite"),
         ({"low": np.array([-1e308, 0]), "high": np.array([1e308, 1])}, "not finite"),

@@ -120,14 +120,16 @@ def test_a_failing_machine_stops_the_run_and_no_photograph_is_blamed(
 def test_a_file_that_may_not_be_read_is_a_fault_of_that_file(
     excel_cam: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Path.stat
+    from excel_cam.files.images import open_image
 
-    def refuse(path: Path, **options: object) -> os.stat_result:
+    whole = open_image.require_plain_file
+
+    def refuse(path: Path) -> None:
         if path.name == "2008_000004.jpg":
             raise PermissionError(errno.EACCES, "Permission denied")
-        return whole(path, **options)  # type: ignore[arg-type]
+        whole(path)
 
-    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(open_image, "require_plain_file", refuse)
     assert excel_cam(*arguments, "--out", tmp_path / "labels").exit_code == 3
     monkeypatch.undo()
     assert "Permission denied" in (tmp_path / "labels" / "failed.jsonl").read_text()
