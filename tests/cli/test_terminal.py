@@ -262,12 +262,12 @@ def test_parts_that_killed_calls_left_are_swept(tmp_path: Path, excel_cam: Run) 
 
 def test_cells_that_a_spreadsheet_would_compute_are_kept_and_said(tmp_path: Path, excel_cam: Run) -> None:
     source, classes, out = tmp_path / "tags.json", tmp_path / "classes.txt", tmp_path / "tags.csv"
-    classes.write_text("=cmd\ndog\n")
-    source.write_text(json.dumps({"a": ["=cmd"], "@b": ["dog"]}))
+    classes.write_text("+cmd\ndog\n")
+    source.write_text(json.dumps({"a": ["+cmd"], "@b": ["dog"]}))
     result = excel_cam("tags", "--from", source, "--classes", classes, "--out", out)
     assert result.exit_code == 0
     assert "take 2 cells of it for formulas, first '@b'" in result.stderr
     again = tmp_path / "again.json"
     assert excel_cam("tags", "--from", out, "--classes", classes, "--out", again).exit_code == 0
-    assert json.loads(again.read_text()) == {"a": ["=cmd"], "@b": ["dog"]}
+    assert json.loads(again.read_text()) == {"a": ["+cmd"], "@b": ["dog"]}
     assert "formulas" not in excel_cam("tags", "--from", out, "--classes", classes, "--out", tmp_path / "x.json").stderr
