@@ -13,6 +13,7 @@ from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.atomic import hash_file, hash_json
 from excel_cam.files.images.masks import DAMAGE_ERRORS, mask_names, mask_path
 from excel_cam.files.images.open_image import MASKS, open_image
+from excel_cam.files.inputs import lies_in
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
@@ -59,14 +60,8 @@ def _resolved(path: Path | None) -> str | None:
 def check_names(export: Export) -> list[str]:
     """The names to export, sorted.
 
-    Raises `DataError` where there are none, or a label or its maps are not there, `UsageError` where the export would
-    lie among the labels.
+    Raises `DataError` where there are none, or a label or its maps are not there.
     """
-    # Of a link that leads to itself, too, `realpath` makes a path; that it cannot be written to is said later.
-    if Path(os.path.realpath(export.out)).is_relative_to(os.path.realpath(export.labels)):
-        raise UsageError(
-            f"{export.out} lies in {export.labels}: exported PNGs would pass for labels; choose another --out"
-        )
     names = mask_names(export.labels) if export.names is None else sorted(set(export.names))
     if not names:
         raise DataError(f"{export.labels}: no label PNGs in this folder; run `excel-cam generate` first")
@@ -76,6 +71,34 @@ def check_names(export: Export) -> list[str]:
     if export.cams is not None:
         require_files(export.cams, names, "class maps")
     return names
+
+
+def refuse_sources(export: Export, names: Sequence[str], wanted: Sequence[Path]) -> None:
+    """Raise `UsageError` where a file to write would lie among the labels, or replace class maps or a photograph.
+
+    wanted: the files to write, which `--overwrite` removes first. Their folders count as what links lead to: labels in
+    `exports/SegmentationClassAug` are in the way of an export to `exports`.
+    """
+    folders = {path.parent: path for path in wanted} | {export.out: export.record_path}
+    for folder, path in folders.items():
+        if lies_in(path, export.labels):
+            raise UsageError(
+                f"{folder} lies in {export.labels}: exported files would pass for labels, or replace them; "
+                "choose another --out"
+            )
+    among_maps = {folder for folder in folders if export.cams is not None and lies_in(folders[folder], export.cams)}
+    among_images = {
+        folder for folder in folders if export.images is not None and lies_in(folders[folder], export.images)
+    }
+    sources = set()
+    if export.cams is not None and among_maps:
+        sources |= {os.path.realpath(export.cams / f"{name}.npz") for name in names}
+    if export.images is not None and among_images:
+        photographs = photographs_of(export.images, export.labels, names)
+        sources |= {os.path.realpath(photographs[name]) for name in names}
+    for path in wanted if sources else ():
+        if os.path.realpath(path) in sources:
+            raise UsageError(f"{path}: the export would replace what it is made from; choose another --out")
 
 
 def photograph_suffixes(export: Export, names: Sequence[str]) -> dict[str, str]:

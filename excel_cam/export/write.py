@@ -25,7 +25,14 @@ from excel_cam.export.finished import (
     read_finished,
 )
 from excel_cam.export.formats import LabelledImage
-from excel_cam.export.source import Export, check_names, labelled_images, made_from, photograph_suffixes
+from excel_cam.export.source import (
+    Export,
+    check_names,
+    labelled_images,
+    made_from,
+    photograph_suffixes,
+    refuse_sources,
+)
 from excel_cam.files.atomic import hash_json, json_bytes, remove_stale_parts, write_atomically
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.records import check_writable
@@ -94,6 +101,7 @@ def _plan(export: Export) -> _Plan:
     """Look at all that is there; raises `OutputError` where it is in the way."""
     names = check_names(export)
     suffixes = photograph_suffixes(export, names)
+    refuse_sources(export, names, _wanted(export, names))
     record = _read_record(export)
     earlier = record if _is_ours(export, record) else {}
     if not earlier and not export.overwrite:

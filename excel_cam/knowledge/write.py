@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import OutputError
+from excel_cam.files.inputs import refuse_inputs
 from excel_cam.files.lists import read_class_list
 from excel_cam.knowledge.base import KnowledgeBase, class_limit, empty_knowledge, shipped_names
 from excel_cam.knowledge.check import TokenLimit
@@ -49,6 +50,7 @@ def write_base(request: WriteRequest, tokens: TokenLimit, report: Report, progre
     """
     if request.out.exists() and not request.overwrite:
         raise OutputError(f"{request.out} is there already; add --overwrite to replace it, or choose another --out")
+    refuse_inputs(request.out, (request.classes, request.answers))
     empty = empty_base(
         request.classes, request.out.stem, request.templates, request.background, request.has_background, report
     )  # fmt: skip

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from excel_cam.classes import voc_palette
+from excel_cam.errors import OutputError
 from excel_cam.files.atomic import write_atomically
-from excel_cam.files.images.png_chunks import NotPngError, PngDamageError, read_png_head
+from excel_cam.files.images.png_chunks import GREY, PALETTE_INDICES, NotPngError, PngDamageError, read_png_head
 from excel_cam.files.machine import raise_if_machine
 
 STAMP_KEY = "excel-cam"  # keyword of the PNG text chunk that holds the stamp
@@ -44,11 +45,15 @@ def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str)
 
 @dataclass(frozen=True)
 class FoundLabel:
-    """A label file that is whole. stamp: "" where it is not one of ours. size: (H, W). written: its time, ns."""
+    """A label file that is whole. stamp: "" where it is not one of ours. size: (H, W). written: its time, ns.
+
+    is_picture: whether it cannot be a label, as a PNG in colours, or a photograph of another format, cannot.
+    """
 
     stamp: str
     size: tuple[int, int]
     written: int
+    is_picture: bool = False
 
 
 def find_label(path: Path) -> FoundLabel | None:
@@ -64,14 +69,24 @@ def find_label(path: Path) -> FoundLabel | None:
             except NotPngError:
                 stream.seek(0)
                 damaged = _STAMP_MARK in stream.read(_HEAD_LENGTH)  # ours, whose first bytes have changed
-                return None if damaged else FoundLabel("", (0, 0), 0)
+                return None if damaged else FoundLabel("", (0, 0), 0, is_picture=True)
             written = os.fstat(stream.fileno()).st_mtime_ns
     except (FileNotFoundError, PngDamageError):
         return None
     except OSError as error:
         raise_if_machine(error, path)
         return FoundLabel("", (0, 0), 0)  # a folder, or not ours to read
-    return FoundLabel(head.texts.get(STAMP_KEY.encode(), b"").decode("ascii", "replace"), head.size, written)
+    stamp = head.texts.get(STAMP_KEY.encode(), b"").decode("ascii", "replace")
+    return FoundLabel(stamp, head.size, written, is_picture=head.colour_type not in (GREY, PALETTE_INDICES))
+
+
+def refuse_picture(path: Path, found: FoundLabel | None) -> None:
+    """Raise `OutputError` where a label would replace a picture, which `--overwrite` is not meant for."""
+    if found is not None and found.is_picture:
+        raise OutputError(
+            f"{path}: a label would replace this picture, which is none; it stays as it is, also with --overwrite: "
+            "choose another --out, or move it"
+        )
 
 
 def class_shares(label: NDArray[np.integer[Any]]) -> dict[int, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
+from excel_cam.files.inputs import refuse_inputs
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
 from excel_cam.report.source import ViewSource, open_view
@@ -48,6 +49,8 @@ def write_report(
         if path is not None:
             remove_stale_parts(path.parent)
     source = open_view(request.labels, request.images, request.class_names, request.cams, request.truth, request.names)
+    if request.strip is not None:
+        refuse_inputs(request.strip, source.photographs.values(), "name")
     if request.out is not None:
         yield _write_page(request.out, request, source, on_image, on_unread)
     if request.strip is not None:
@@ -70,6 +73,7 @@ def _check(request: ReportRequest) -> None:
             raise UsageError(f"{path} lies in {request.labels}: it would pass for a label; write it elsewhere")
         if path.exists() and not request.overwrite:
             raise OutputError(f"{path}: there already; add --overwrite to replace it, or choose another name")
+        refuse_inputs(path, (request.truth,) if suffix == ".png" else (), "name")
 
 
 def _write_page(

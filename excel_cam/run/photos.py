@@ -21,7 +21,7 @@ from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_name, overlay_picture, write_overlay
-from excel_cam.labels.png import FoundLabel, class_shares, find_label, write_label
+from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
 from excel_cam.labels.records import check_writable
 from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
 from excel_cam.run.plan import still_fits
@@ -123,6 +123,8 @@ def label_photographs(
         check_writable(folder)
     with claimed(_works(places)) as claims:
         found = {place.label: find_label(place.label) for place in places}
+        for path, label in found.items():
+            refuse_picture(path, label)
         if not writing.overwrite:
             _refuse_foreign(places, found)
         labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)

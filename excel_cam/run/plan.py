@@ -13,7 +13,7 @@ from excel_cam.files.images.photographs import stored_sizes
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.class_maps import read_maps_stamp
 from excel_cam.labels.identity import Identity
-from excel_cam.labels.png import FoundLabel, find_label
+from excel_cam.labels.png import FoundLabel, find_label, refuse_picture
 from excel_cam.labels.records import differences
 from excel_cam.wording import first_lines
 
@@ -93,6 +93,7 @@ def compare_labels(samples: tuple[Sample, ...], out: Path, identity: Identity) -
         if path == sample.image_path or (sample.image_path.suffix == ".png" and _same_file(path, sample.image_path)):
             raise OutputError(f"{path}: the label would replace its own photograph; choose another --out")
         found = find_label(path)
+        refuse_picture(path, found)
         if found is None:
             continue
         if sample.tags not in stamps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any, Literal
 from excel_cam.data.dataset import DataSet
 from excel_cam.data.source import Source, choose_knowledge, open_source
 from excel_cam.data.untagged import open_untagged
-from excel_cam.errors import ModelError
+from excel_cam.errors import ModelError, UsageError
 from excel_cam.files.atomic import hash_file
+from excel_cam.files.inputs import lies_in
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
 from excel_cam.labels.records import check_writable
@@ -23,6 +25,8 @@ from excel_cam.run.plan import (
 )
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
 from excel_cam.wording import Report, first_lines
+
+TRUTH_FOLDERS = ("SegmentationClass", "SegmentationObject")  # of a data set in VOC's layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,7 @@ def _share(
     request: Request, data: DataSet, root_found: str, knowledge: KnowledgeBase | None, report: Report
 ) -> Settled:
     """This process's share of the images; `report` is told what was found."""
+    refuse_truth(request.destination.folders, data.root)
     for note in (f"{data.name}: {data.root} ({root_found})", *data.notes):
         report(note)
     if knowledge is not None and request.settings.attributes != "none" and not knowledge.sentence_count:
@@ -142,6 +147,16 @@ def _share(
         data = replace(data, samples=shard.select(data.samples))
         report(f"shard {shard} ({shard.source}): {len(data.samples):,} of {images:,} images")
     return Settled(request=request, data=data, root_found=root_found, knowledge=knowledge, images_in_all=images)
+
+
+def refuse_truth(folders: Sequence[Path], root: Path) -> None:
+    """Raise `UsageError` where labels would be written among a data set's own masks, and `--overwrite` replace them."""
+    for folder in folders:
+        for truth in (root / name for name in TRUTH_FOLDERS):
+            if lies_in(folder / "any", truth):
+                raise UsageError(
+                    f"{folder} lies in {truth}, which holds the data set's own masks; choose another --out"
+                )
 
 
 def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:

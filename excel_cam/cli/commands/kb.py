@@ -169,12 +169,15 @@ def kb_build(
     """
     from excel_cam.errors import OutputError
     from excel_cam.files.atomic import write_atomically
+    from excel_cam.files.inputs import refuse_inputs
     from excel_cam.knowledge.base import read_knowledge, shipped_knowledge
     from excel_cam.model.prepare import prepare_text
     from excel_cam.model.text_bank import bank_bytes
     from excel_cam.model.words_file import fit_recorded
 
     report = reporter(quiet)
+    if bank is not None:
+        refuse_inputs(bank, (knowledge, ctx.params["weights"]), "--bank")
     source = shipped_knowledge(dataset) if knowledge is None else read_knowledge(knowledge)
     settings, sources = chosen_settings(ctx)
     settings = fit_recorded(settings, sources, source.sentence_count)

@@ -40,6 +40,7 @@ def tags(
     by name or by index; indices count from 0, as the columns of cls_labels.npy do.
     """
     from excel_cam.errors import OutputError
+    from excel_cam.files.inputs import refuse_inputs
     from excel_cam.files.lists import read_class_list, read_entries
     from excel_cam.tags.gather import gather_tags
     from excel_cam.tags.write import check_tags_path, formula_cells, write_tags
@@ -49,6 +50,7 @@ def tags(
     check_tags_path(out, keys)
     if out.exists() and not overwrite:
         raise OutputError(f"{out} is there already; add --overwrite to replace it, or choose another --out")
+    refuse_inputs(out, (source, classes, None if names_from is None else Path(names_from)))
     class_names = DATASET_CLASSES[dataset] if dataset is not None else None
     if classes is not None:
         class_names = read_class_list(classes, report=reporter(quiet))[0]

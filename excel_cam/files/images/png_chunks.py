@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GREY = 0  # a colour type
+GREY, PALETTE_INDICES = 0, 3  # colour types
 _BLOCK = 1 << 20  # bytes read at a time, however long a chunk says it is
 _MOST_TEXT = 1 << 16  # bytes of a text chunk that is kept
 
