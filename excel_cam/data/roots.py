@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ def find_root(
     """
     given = [(root, "--root")] if root is not None else []
     if not given and environ.get(rule.variable):
-        given = [(Path(environ[rule.variable]).expanduser(), rule.variable)]
+        given = [(Path(os.path.expanduser(environ[rule.variable])), rule.variable)]
     if not given and configured is not None:
         given = [(configured, f"[roots] {rule.name}")]
     if given:

@@ -23,6 +23,7 @@ from excel_cam.errors import DataError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.masks import mask_names, mask_path, values_text
 from excel_cam.files.lists import drop_image_suffix
+from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.folder import photographs_of
 from excel_cam.tags.lookup import Tags
 
@@ -102,7 +103,8 @@ class _Counts:
 def examine(examination: Examination, on_label: Callable[[], None] = lambda: None) -> Diagnosis:
     """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each.
 
-    Raises `DataError` where there are no labels or a folder cannot be read, `OutputError` where a fix is not written.
+    Raises `DataError` where there are no labels or a folder cannot be read, `OutputError` where a fix is not written,
+    or a run that writes labels is at work in the folder.
     """
     labels = examination.labels
     names = mask_names(labels)
@@ -110,9 +112,17 @@ def examine(examination: Examination, on_label: Callable[[], None] = lambda: Non
         raise DataError(
             f"{labels}: no label PNGs in this folder; labels are <name>.png, other formats lose their values"
         )
-    if examination.fix:
+    if not examination.fix:
+        return _examine_all(examination, names, on_label)
+    with claimed({labels: Work()}):
         for folder in {mask_path(labels, name).parent for name in names}:
             remove_stale_parts(folder)
+        return _examine_all(examination, names, on_label)
+
+
+def _examine_all(examination: Examination, names: Sequence[str], on_label: Callable[[], None]) -> Diagnosis:
+    """Examine the labels of these names; see `examine`."""
+    labels = examination.labels
     photographs = None if examination.images is None else photographs_of(examination.images, labels, names)
     tags = None if examination.tags is None else _by_label_name(examination.tags, set(names))
     counts = _Counts()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from excel_cam.errors import DataError
 from excel_cam.evaluation.curves import Panel, svg_curves
+from excel_cam.files.json_file import parse_json_line
 
 LOG_FILE = "log.jsonl"
 READOUT_FILE = "readout.jsonl"
@@ -63,10 +63,7 @@ def read_log_lines(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: the log of a training run cannot be read: {error}") from None
     found = []
     for line in lines:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
+        entry = parse_json_line(line)
         if isinstance(entry, dict):
             found.append(entry)
     return found

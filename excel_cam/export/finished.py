@@ -6,13 +6,13 @@ One line of JSON per image, appended once its file is whole, so that a killed ex
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import hash_file, json_line
+from excel_cam.files.json_file import parse_json_line
 from excel_cam.files.machine import raise_if_machine
 
 
@@ -55,10 +55,7 @@ def append_line(path: Path, line: str) -> None:
 
 def parse_object(text: str) -> dict[str, Any]:
     """The JSON object that a text holds; empty where it holds none."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
+    value = parse_json_line(text)
     return value if isinstance(value, dict) else {}
 
 

@@ -35,6 +35,7 @@ from excel_cam.export.source import (
 )
 from excel_cam.files.atomic import hash_json, json_bytes, remove_stale_parts, write_atomically
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.records import check_writable
 from excel_cam.wording import Report, readable_size
 
@@ -86,14 +87,17 @@ def run_export(export: Export, report: Report, on_image: Callable[[], None] = la
         return {"written": 0, "kept": len(plan.kept)}
     needed = sum(export.format.bytes_of(image) for image in plan.images(list(plan.pending)))
     _announce(export, len(plan.names), len(plan.pending), needed, report)
-    _begin(plan)
-    for _name in plan.kept:
-        on_image()
-    for image in plan.images(list(plan.pending)):
-        _write_image(plan, image)
-        on_image()
-    for note in _finish(plan):
-        report(note)
+    check_writable(export.out)
+    with claimed({export.out: Work()}):
+        plan = _plan(export)  # what another export did before the folder was this one's
+        _begin(plan)
+        for _name in plan.kept:
+            on_image()
+        for image in plan.images(list(plan.pending)):
+            _write_image(plan, image)
+            on_image()
+        for note in _finish(plan):
+            report(note)
     return {"written": len(plan.pending), "kept": len(plan.kept)}
 
 
@@ -175,7 +179,6 @@ def _starting_file_is_due(plan: _Plan) -> bool:
 def _begin(plan: _Plan) -> None:
     """Make the folder ready; from here on it is this export's."""
     export = plan.export
-    check_writable(export.out)
     if export.overwrite:
         _remove_existing(export, plan.names)
     lines = "".join(finished_line(name, finished) for name, finished in plan.kept.items())

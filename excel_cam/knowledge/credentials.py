@@ -12,6 +12,7 @@ from urllib.request import getproxies
 from excel_cam.errors import LanguageModelError
 
 SHORTEST_SECRET = 8  # characters; shorter keys are placeholders for local servers ("none", "ollama"), and words
+_KEY_RUN = 16  # letters and digits in a row, both among them: a word of a path is rarely so long, a key never shorter
 _RECOGNISED = 12  # characters from a secret's first one on that give it away, where a server cut it off
 _STAND_IN = "[key]"
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
@@ -19,7 +20,7 @@ _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 @dataclass(frozen=True)
 class Address:
-    """An `--llm-url` in parts. base: without user name, password and query, so that it can be shown."""
+    """An `--llm-url` in parts. base: without user name, password and query; what is asked."""
 
     base: str
     query: tuple[tuple[str, str], ...]
@@ -34,6 +35,18 @@ class Address:
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
 
     @property
+    def path_secrets(self) -> list[str]:
+        """The parts of the path that look like keys, as some gateways have them there."""
+        return [part for part in map(unquote, urlsplit(self.base).path.split("/")) if _looks_like_a_key(part)]
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be printed and stored."""
+        parts = urlsplit(self.base)
+        path = "/".join(_STAND_IN if _looks_like_a_key(unquote(part)) else part for part in parts.path.split("/"))
+        return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+    @property
     def secrets(self) -> list[str]:
         """Every part that may be secret, in whole and with what stands beside it."""
         pair = [f"{self.user}:{self.password}"] if self.authorization else []
@@ -41,6 +54,7 @@ class Address:
             self.user,
             self.password,
             *pair,
+            *self.path_secrets,
             *(text for key, value in self.query for text in (value, f"{key}={value}")),
         ]
 
@@ -71,6 +85,14 @@ def read_address(text: str) -> Address:
         raise _no_address("it names no host that can be")
     base = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     return Address(base, query, unquote(parts.username or ""), unquote(parts.password or ""))
+
+
+def _looks_like_a_key(part: str) -> bool:
+    """Whether a part of a path is made as keys are: a long run of letters and digits, or long and hexadecimal."""
+    runs = re.findall(rf"\w{{{_KEY_RUN},}}", part, re.ASCII)
+    if any(re.search("[0-9]", run) and re.search("[A-Za-z]", run) for run in runs):
+        return True
+    return bool(re.fullmatch("[0-9a-fA-F]{24,}", part.replace("-", "")))
 
 
 def _no_address(reason: str) -> LanguageModelError:

@@ -34,8 +34,8 @@ class LanguageModelChoice:
 
     @property
     def public_url(self) -> str:
-        """The address without user name, password and query, which may be secret. Raises `LanguageModelError`."""
-        return read_address(self.url).base
+        """The address without what may be secret in it. Raises `LanguageModelError`."""
+        return read_address(self.url).shown
 
 
 class _PassingError(Exception):

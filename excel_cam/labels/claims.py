@@ -10,7 +10,6 @@ run makes sure that its claim still stands: a run that was asleep for too long, 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import random
@@ -24,12 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import OutputError
+from excel_cam.files.arrays.bounded import read_bounded
 from excel_cam.files.atomic import is_alive, json_bytes, write_atomically
+from excel_cam.files.json_file import parse_json
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.shards import Shard
 
 BEAT = 10.0  # seconds after which a claim is renewed
 LIFETIME = 90.0  # seconds without renewal after which the claim of another machine no longer counts
+MAX_CLAIM = 16_000_000  # bytes: names of single photographs are all in it
 ATTEMPTS = 4  # two runs that began at one moment may each have seen the other, and step back to try again
 _DEAD = "dead"
 _PREFIX, _SUFFIX = ".excel-cam-", ".claim"
@@ -207,14 +209,14 @@ class Claim:
 def _read_claim(path: Path) -> tuple[_Owner | None, Work]:
     """Who wrote a claim and for what; no owner, and all of the folder, where it cannot be read."""
     try:
-        content: Any = json.loads(path.read_text("utf-8"))
+        content: Any = parse_json(read_bounded(path, MAX_CLAIM))
         work = content["work"]
         names = None if work["names"] is None else tuple(map(str, work["names"]))
         owner = _Owner(**content["owner"])
         return replace(owner, process=int(owner.process)), Work(str(work["shard"]), names, dict(work["made_with"]))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None, Work()
 
 

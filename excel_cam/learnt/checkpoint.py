@@ -20,6 +20,7 @@ from torch import Tensor
 
 from excel_cam.errors import ModelError, OutputError, SettingsError
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.json_file import parse_json
 from excel_cam.learnt.learner import Learner
 from excel_cam.learnt.network import Network, NetworkShape
 from excel_cam.learnt.training_settings import TrainingSettings
@@ -214,7 +215,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Description]:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as trained weights: {_one_line(error)}") from None
     try:
-        return tensors, Description.from_json(json.loads(metadata[_METADATA_KEY]))
+        return tensors, Description.from_json(parse_json(metadata[_METADATA_KEY]))
     except KeyError:
         raise ModelError(f"{path}: not weights that excel-cam has trained: no description of them inside") from None
     except (ValueError, TypeError, AttributeError, SettingsError) as error:

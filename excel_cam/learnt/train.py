@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -18,6 +17,7 @@ import excel_cam
 from excel_cam.data.dataset import DataSet
 from excel_cam.errors import DataError, ImageError, ModelError, OutputError, SettingsError
 from excel_cam.files.atomic import hash_json, json_line, remove_stale_parts, write_atomically
+from excel_cam.files.json_file import parse_json_line
 from excel_cam.learnt.checkpoint import (
     Description,
     check_same_run,
@@ -262,6 +262,6 @@ def _opened_log(out: Path, first_step: int, pool: Pool) -> IO[str]:
 def _is_before(line: str, first_step: int) -> bool:
     """Whether a line of the log is whole, and tells of an earlier step."""
     try:
-        return line.endswith("\n") and int(json.loads(line)["step"]) < first_step
+        return line.endswith("\n") and int(parse_json_line(line)["step"]) < first_step
     except (ValueError, KeyError, TypeError):
         return False  # cut off when the run was killed

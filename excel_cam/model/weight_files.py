@@ -5,11 +5,12 @@ Nothing here needs torch: a finished run compares fingerprints alone.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from excel_cam.errors import ModelError
+from excel_cam.files.arrays.bounded import read_bounded
 from excel_cam.files.atomic import hash_file, hash_json
+from excel_cam.files.json_file import MAX_BYTES, parse_json
 
 INDEX_SUFFIX = ".index.json"
 
@@ -34,11 +35,11 @@ def weight_files(path: Path) -> list[Path]:
     if not path.name.endswith(INDEX_SUFFIX):
         return [path]
     try:
-        places = json.loads(path.read_text("utf-8"))["weight_map"].values()
+        places = parse_json(read_bounded(path, MAX_BYTES))["weight_map"].values()
         names = sorted({str(name) for name in places})
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"{path}: not an index of weights: expected an object with 'weight_map'") from None
     if not names or any(Path(name).name != name for name in names):
         raise ModelError(f"{path}: its 'weight_map' names no files, or files that are not beside it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pickle
@@ -25,6 +24,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from excel_cam.errors import ModelError
+from excel_cam.files.arrays.bounded import read_bounded
+from excel_cam.files.json_file import MAX_BYTES, parse_json
 from excel_cam.model.checkpoint import unwrapped, without_prefixes
 from excel_cam.model.torchscript import is_torchscript, read_torchscript, refuse_packed
 from excel_cam.model.transformers_layout import has_transformers_names, to_open_clip
@@ -52,6 +53,11 @@ def locate_pretrained(name: str, config: dict[str, Any], tag: str) -> Path:
         )
     if cached := _cached(record):
         return cached
+    if huggingface_hub.constants.HF_HUB_CACHE.startswith("~"):
+        raise ModelError(
+            f"weights '{tag}' of {name} would be fetched into the cache of a home folder, and there is none; set "
+            "HF_HOME to a folder to keep them in, or pass a file with --weights"
+        )
     try:
         _look_up_hub(record)
         with quiet_logs():
@@ -159,9 +165,9 @@ def _plain_state(path: Path, content: Any) -> dict[str, Tensor]:
 def _recorded_activation(path: Path) -> bool | None:
     """Whether `config.json` beside a file of the transformers library says QuickGELU; None where it does not say."""
     try:
-        config = json.loads((path.parent / "config.json").read_text("utf-8"))
+        config = parse_json(read_bounded(path.parent / "config.json", MAX_BYTES))
         activation = config["vision_config"]["hidden_act"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # it is a help, no part of the weights
     return {"quick_gelu": True, "gelu": False}.get(str(activation))
 

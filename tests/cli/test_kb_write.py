@@ -38,6 +38,7 @@ pytest.importorskip("openai", reason="openai, extra llm, is not installed")
 from excel_cam.knowledge import language_model
 from excel_cam.knowledge.base import read_knowledge
 from excel_cam.knowledge.credentials import Secrets, read_address
+from excel_cam.knowledge.language_model import LanguageModelChoice
 
 KEY = "sk-secret-0123456789abcdef"
 Write = Callable[..., Result]
@@ -538,6 +539,17 @@ def test_odd_addresses_are_one_line_that_tells_nothing_of_them(write: Write, add
 def test_addresses_may_be_ipv6_or_not_ascii() -> None:
     assert read_address("http://[::1]:8080/v1").base == "http://[::1]:8080/v1"
     assert read_address("https://b\u00fccher.example/v1").base == "https://b\u00fccher.example/v1"
+
+
+@pytest.mark.parametrize(
+    "key", ["a8F3kd92LmQx71Zp", "sk_live_4f9a8b7c6d5e4f3a", "0123abcd-4567-89ef-0123-456789abcdef"]
+)
+def test_a_key_in_the_path_is_shown_nowhere(key: str) -> None:
+    address = read_address(f"https://gateway.example/v1/{key}/openai-compatible/my-gpt-4o-deployment")
+    assert address.shown == "https://gateway.example/v1/[key]/openai-compatible/my-gpt-4o-deployment"
+    assert key in address.base  # what is asked
+    assert key not in Secrets(address.secrets).redact(f"404 for /v1/{key}/openai-compatible/chat/completions")
+    assert LanguageModelChoice(url=address.base, name="model").public_url == address.shown
 
 
 def packed(coding: str, content: bytes) -> Reply:

@@ -21,6 +21,7 @@ from excel_cam.classes import VOC_CLASSES, voc_palette
 from excel_cam.doctor.findings import KINDS
 from excel_cam.doctor.labels import look_at_label
 from excel_cam.files.images.masks import read_mask
+from excel_cam.labels.claims import Work, claimed
 
 Run = Callable[..., Result]
 SIZE = (24, 30)
@@ -392,3 +393,19 @@ def test_fix_goes_on_after_being_killed_between_backup_and_label(tmp_path: Path,
     result = excel_cam("doctor", labels, "--dataset", "voc", "--fix")
     assert result.exit_code == 1
     assert "other.png.bak is there already" in result.stderr
+
+
+def test_nothing_is_mended_while_a_run_writes_there(made: SimpleNamespace, excel_cam: Run) -> None:
+    palette = made.labels / "image01.png"
+    image = Image.fromarray(clean_mask(1))
+    image.putpalette(voc_palette())
+    image.save(palette)
+    before = palette.read_bytes()
+    with claimed({made.labels: Work()}):
+        result = excel_cam("doctor", made.labels, "--dataset", "voc", "--fix")
+        assert result.exit_code == 1
+        assert "at work in it" in result.stderr
+        assert palette.read_bytes() == before
+        assert "at work" not in excel_cam("doctor", made.labels, "--dataset", "voc").output
+    assert excel_cam("doctor", made.labels, "--dataset", "voc", "--fix").exit_code == 0
+    assert palette.read_bytes() != before

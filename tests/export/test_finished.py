@@ -17,6 +17,7 @@ from PIL import Image
 
 from excel_cam.export import write as export_module
 from excel_cam.export.trainers import TRAINERS
+from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.class_maps import write_maps
 
 Run = Callable[..., Result]
@@ -229,3 +230,21 @@ def test_a_damaged_label_after_the_export_is_one_line(excel_cam: Run, made: Simp
     assert "2007_000032.png" in error_line(excel_cam(*arguments(made, "deeplab")))
     for name, before in contents(made.out).items():
         assert name.startswith("export-") or before == whole[name]
+
+
+def test_two_exports_do_not_write_into_one_folder_at_once(excel_cam: Run, made: SimpleNamespace) -> None:
+    assert excel_cam(*arguments(made, "deeplab")).exit_code == 0
+    before = contents(made.out)
+    Image.fromarray(np.full((24, 20), 3, np.uint8)).save(made.labels / "2011_003276.png")
+    with claimed({made.out: Work()}):  # as another process has it
+        line = error_line(excel_cam(*arguments(made, "deeplab")))
+        assert "at work in it; wait for it to end" in line
+        assert {**contents(made.out), **before} == contents(made.out)
+    assert "(1 new, 2 kept)" in excel_cam(*arguments(made, "deeplab")).stderr
+    assert not list(made.out.glob(".excel-cam-*"))
+
+
+def test_an_export_waits_for_nobody_who_only_reads(excel_cam: Run, made: SimpleNamespace) -> None:
+    assert excel_cam(*arguments(made, "deeplab")).exit_code == 0
+    with claimed({made.out: Work()}):
+        assert "complete already" in excel_cam(*arguments(made, "deeplab")).stderr

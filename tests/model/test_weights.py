@@ -563,3 +563,12 @@ def test_in_a_process_of_its_own_the_cache_is_found_and_nothing_is_said(
     )  # fmt: skip
     assert done.stderr == ""  # no word of random weights, which open_clip logs when it builds a model without any
     assert done.stdout == hashlib.sha256(tiny_safetensors.read_bytes()).hexdigest() + "\n"
+
+
+def test_without_a_home_folder_nothing_is_fetched_into_a_folder_called_tilde(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "~/.cache/huggingface/hub")  # as the client has it
+    assert "set HF_HOME to a folder" in refusal(lambda: load_model(ModelChoice(device="cpu")))
+    assert not list(tmp_path.iterdir())
