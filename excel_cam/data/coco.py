@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,18 @@ def _tagged(folder: Path, annotations: Path, tags_file: Path) -> _Split:
 
 
 def _files(instances: Instances, folder: Path) -> dict[str, Path]:
-    return {name: folder / instances.file_names[image] for name, image in instances.names.items()}
+    files = {name: folder / instances.file_names[image] for name, image in instances.names.items()}
+    if all(path.name.isascii() for path in files.values()):
+        return files
+    spelt = {_composed(path.name): path for path in folder.iterdir()}  # as this file system writes letters with marks
+    return {
+        name: path if path.name.isascii() or path.exists() else spelt.get(_composed(path.name), path)
+        for name, path in files.items()
+    }
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _chosen_names(names: Iterable[str], found: _Split) -> list[str]:

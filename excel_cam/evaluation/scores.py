@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from excel_cam.classes import IGNORE
+from excel_cam.files.images.masks import row_blocks
 
 IgnoreAs = Literal["background", "skip"]
 
@@ -127,6 +128,13 @@ class PixelCounts:
 
 def confusion_matrix(label: np.ndarray, truth: np.ndarray, class_count: int, ignore_as: IgnoreAs) -> np.ndarray:
     """(K + 1, K + 1) int64 pixel counts, rows truth, columns label, of two (H, W) integer masks in 0..K or 255."""
+    counts = np.zeros((class_count + 1, class_count + 1), np.int64)
+    for rows in row_blocks(label.shape):
+        counts += _block_matrix(label[rows], truth[rows], class_count, ignore_as)
+    return counts
+
+
+def _block_matrix(label: np.ndarray, truth: np.ndarray, class_count: int, ignore_as: IgnoreAs) -> np.ndarray:
     counted = truth != IGNORE
     if ignore_as == "skip":
         counted &= label != IGNORE

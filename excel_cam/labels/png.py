@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 from excel_cam.classes import voc_palette
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.images.masks import row_blocks
 from excel_cam.files.images.png_chunks import GREY, PALETTE_INDICES, NotPngError, PngDamageError, read_png_head
 from excel_cam.files.machine import raise_if_machine
 
@@ -91,5 +92,7 @@ def refuse_picture(path: Path, found: FoundLabel | None) -> None:
 
 def class_shares(label: NDArray[np.integer[Any]]) -> dict[int, float]:
     """The share of an (H, W) label's pixels that each value in it has, by value, 0..1."""
-    counts = np.bincount(label.ravel())
+    counts = np.zeros(int(label.max(initial=0)) + 1, np.int64)
+    for rows in row_blocks(label.shape):
+        counts += np.bincount(label[rows].ravel(), minlength=len(counts))
     return {int(value): float(counts[value] / label.size) for value in np.flatnonzero(counts)}

@@ -67,20 +67,18 @@ def read_json_lines(path: Path, class_names: Sequence[str]) -> Tags:
 def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence[str]) -> Tags:
     """Tags from (where it stands, record) pairs; DataError, beginning with where, for any other record.
 
-    A record is `{"name": ..., "classes": [...]}`, one per image, or `{"image_id": ..., "category_id": ...}`, one per
-    object, with COCO's own category ids (which only COCO's classes have).
+    A record is `{"name": ..., "classes": [...]}`, one per image or per object, or one per object as
+    `{"image_id": ..., "category_id": ...}`, with COCO's own category ids (which only COCO's classes have).
     """
     lookup = ClassLookup(class_names)
     tags: Tags = {}
-    places: dict[str, str] = {}
     for where, record in records:
         if not isinstance(record, dict):
             raise DataError(f"{where}: expected a record with 'name' and 'classes', found {quoted(record)}")
         if {"name", "classes"} <= record.keys():
             name = _checked_name(record["name"], where)
-            if name in tags:
-                raise DataError(f"{where}: {quoted(name)} is already at {places[name]}; keep one of them")
-            tags[name] = _classes_of_list(record["classes"], lookup, where)
+            found = _classes_of_list(record["classes"], lookup, where)
+            tags[name] = tuple(sorted({*tags.get(name, ()), *found}))  # one record an object, as in .csv
         elif {"image_id", "category_id"} <= record.keys():
             name = _image_of_record(record["image_id"], class_names, where)
             index = _class_of_category(record["category_id"], class_names, where)
@@ -90,7 +88,6 @@ def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence
                 f"{where}: expected a record with 'name' and 'classes', or 'image_id' and 'category_id', found the "
                 f"keys {quoted(sorted(map(str, record)))}"
             )
-        places.setdefault(name, where)
     return tags
 
 

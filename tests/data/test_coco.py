@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,3 +187,19 @@ def test_options_that_would_do_nothing_are_refused(
     result = excel_cam("generate", *arguments, "--root", tmp_path, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert expected in result.stderr
+
+
+@pytest.mark.parametrize(("listed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_with_marks_are_found_in_either_spelling(coco: Path, listed: str, stored: str) -> None:
+    """A JSON that was written on Linux, photographs that were unpacked on macOS, and the other way round."""
+    annotations = coco / "annotations" / "instances_train2014.json"
+    content = json.loads(annotations.read_text())
+    for entry in content["images"]:
+        path = coco / "train2014" / entry["file_name"]
+        name = f"é{entry['id']}.jpg"
+        path.rename(path.with_name(unicodedata.normalize(stored, name)))
+        entry["file_name"] = unicodedata.normalize(listed, name)
+    annotations.write_text(json.dumps(content))
+    data = open_coco(coco, "train2014", None, None)
+    assert len(data.samples) == len(SHOWN)
+    assert all(sample.image_path.is_file() for sample in data.samples)

@@ -54,6 +54,16 @@ def test_json_lines_and_a_json_array_hold_the_same_records(tmp_path: Path) -> No
         assert read_tags(path, CLASSES) == expected
 
 
+def test_rows_of_one_image_are_merged(tmp_path: Path) -> None:
+    rows = [
+        {"name": "a", "classes": ["Horse"]}, {"name": "b", "classes": []}, {"name": "a", "classes": ["cat"]},
+        {"name": "./a", "classes": [2]},
+    ]  # fmt: skip
+    lines = "\n".join(json.dumps(row) for row in rows)
+    for path in (file_with(tmp_path, "t.json", rows), file_with(tmp_path, "t.jsonl", lines)):
+        assert read_tags(path, CLASSES) == {"a": (0, 2), "b": ()}
+
+
 def test_records_of_objects_gather_by_image_with_the_ids_of_coco(tmp_path: Path) -> None:
     records = [
         {"image_id": 9, "category_id": 90, "bbox": [1, 2, 3, 4]},
@@ -109,7 +119,6 @@ def test_an_index_is_an_index_only_where_no_class_has_that_name(tmp_path: Path) 
         ("t.json", '{"a": [1' + "0" * 5000 + "]}", ":1: 'a' (byte 6): not JSON: Exceeds the limit"),
         ("t.json", '{"a": ["cat"]', ":1: damaged JSON at byte 13: expected a key in double quotes, ',' or '}', found"),
         ("t.json", "name,classes", ":1: damaged JSON at byte 0: expected a JSON object or array, found 'n'"),
-        ("t.json", '[\n{"name": "a", "classes": []},\n{"name": "a", "classes": []}]', ":3: entry 2: 'a' is already at"),
         ("t.json", ["a"], ":1: entry 1: expected a record with 'name' and 'classes', found 'a'"),
         ("t.jsonl", '{"name": "a", "classes": []}\n\n{"name": 3, "classes": []}', ":3: expected a text as 'name'"),
         ("t.jsonl", '{"name": "a"}', ":1: expected a record with 'name' and 'classes', or 'image_id' and"),

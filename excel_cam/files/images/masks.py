@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +21,7 @@ from excel_cam.files.images.png_chunks import GREY, read_png_head
 from excel_cam.files.machine import raise_if_machine
 
 MASK_SUFFIX = ".png"
+_COUNTED_AT_ONCE = 1 << 22  # pixels
 INDEX_MODES = ("L", "P", "I", "I;16", "I;16B")  # Pillow modes whose raw values can be class indices
 # Everything Pillow raises on damaged PNGs; DecompressionBombError is its guard against absurd sizes.
 DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -62,6 +63,13 @@ def mask_path(folder: Path, name: str, suffix: str = MASK_SUFFIX) -> Path:
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise DataError(f"name {name!r}: expected a path below {folder}, without leading / or ..; mend the list")
     return folder / f"{name}{suffix}"
+
+
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of an (H, W) mask, some at a time: counting takes 8 bytes a pixel and more, and masks may be large."""
+    rows = max(1, _COUNTED_AT_ONCE // max(1, shape[1]))
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows)
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.n
         )
     wrong = (mask > greatest) & (mask != IGNORE)
     if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+        row, column = divmod(int(np.argmax(wrong)), wrong.shape[1])
         classes = greatest if class_count is None else class_count
         raise DataError(
             f"{path}: expected values 0..{greatest} ({classes} classes) or 255, got {mask[row, column]} at "
