@@ -100,8 +100,12 @@ class _Counts:
     first_with: dict[bytes, str] = field(default_factory=dict)  # digest of a label -> the first name that has it
 
 
-def examine(examination: Examination, on_label: Callable[[], None] = lambda: None) -> Diagnosis:
-    """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each.
+def examine(
+    examination: Examination, on_label: Callable[[], None] = lambda: None,
+    on_total: Callable[[int], None] = lambda _: None,
+) -> Diagnosis:  # fmt: skip
+    """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each,
+    `on_total` is told before how many there are.
 
     Raises `DataError` where there are no labels or a folder cannot be read, `OutputError` where a fix is not written,
     or a run that writes labels is at work in the folder.
@@ -112,6 +116,7 @@ def examine(examination: Examination, on_label: Callable[[], None] = lambda: Non
         raise DataError(
             f"{labels}: no label PNGs in this folder; labels are <name>.png, other formats lose their values"
         )
+    on_total(len(names))
     if not examination.fix:
         return _examine_all(examination, names, on_label)
     with claimed({labels: Work()}):

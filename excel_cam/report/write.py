@@ -36,13 +36,15 @@ class ReportRequest:
 
 def write_report(
     request: ReportRequest, on_image: Callable[[], None] = lambda: None,
+    on_stage: Callable[[int, str], None] = lambda *_: None,
     on_unread: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:  # fmt: skip
     """Write the page and the strip that are asked for; yields a line on each once it is written.
 
-    `on_image` is called for each image measured and each drawn, `on_unread` with the reason for each photograph that
-    cannot be read, which is left out. Raises `UsageError` where the command cannot be right, `DataError` for files that
-    are missing, damaged or do not fit, `OutputError` where a file is in the way or cannot be written.
+    `on_stage` is told how many images are now measured, or drawn, `on_image` is called for each of them, `on_unread`
+    with the reason for each photograph that cannot be read, which is left out. Raises `UsageError` where the command
+    cannot be right, `DataError` for files that are missing, damaged or do not fit, `OutputError` where a file is in the
+    way or cannot be written.
     """
     _check(request)
     for path in (request.out, request.strip):
@@ -52,9 +54,10 @@ def write_report(
     if request.strip is not None:
         refuse_inputs(request.strip, source.photographs.values(), "name")
     if request.out is not None:
-        yield _write_page(request.out, request, source, on_image, on_unread)
+        yield _write_page(request.out, request, source, on_image, on_stage, on_unread)
     if request.strip is not None:
         names = source.names[: request.rows]
+        on_stage(len(names), "row")
         rows = write_strip(request.strip, source, names, on_image, on_unread)
         yield f"{request.strip}: {rows:,} rows"
 
@@ -78,10 +81,13 @@ def _check(request: ReportRequest) -> None:
 
 def _write_page(
     out: Path, request: ReportRequest, source: ViewSource, on_image: Callable[[], None],
+    on_stage: Callable[[int, str], None],
     on_unread: Callable[[str], None],
 ) -> str:  # fmt: skip
+    on_stage(len(source.names), "measured image")
     measurements = measure_all(source, on_image)
     shown = choose_shown(measurements, request.order, request.limit)
+    on_stage(len(shown), "drawn image")
     write_page(out, Page(source, measurements, shown, request.order), on_image, on_unread)
     more = "" if len(shown) == len(source.names) else f" of {len(source.names):,}, the first by {request.order}"
     return f"{out}: {len(shown):,} images{more}; {readable_size(out.stat().st_size)}"

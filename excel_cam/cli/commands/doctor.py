@@ -55,7 +55,7 @@ def doctor(
         examination = Examination(
             labels=labels, class_names=names, images=images, tags=read, fix=fix, fix_command=command
         )
-        diagnosis = examine(examination, bar.update)
+        diagnosis = examine(examination, bar.update, lambda total: bar.begin(total, "label"))
     if as_json:
         show_record(diagnosis.to_json_dict())
     else:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +25,7 @@ from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.errors import UsageError
 
 if TYPE_CHECKING:
-    from excel_cam.learnt.train import StepRecord
-    from excel_cam.learnt.training_settings import TrainingSettings
     from excel_cam.run.training import TrainingOrder
-
-SAID_EVERY = 30.0  # seconds between lines on progress where standard error is no terminal
 
 
 class StepOrShare(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -122,17 +116,13 @@ def train(ctx: click.Context, /, quiet: bool, **_: Any) -> None:
     readout = None
     if p["truth"] is not None:
         readout = choose_readout(p["truth"], request.data.samples, p["readout_images"])
-    last_said = time.monotonic()
     with progress_bar(request.training.steps, "step", quiet) as bar:
         for record in steps_of(request):
-            bar.update(record.step + 1 - bar.n)
-            bar.set_postfix_str(
-                f"loss {record.loss:.3f}, rate {record.rate:.1e}, {record.images_per_second:.1f} images/s"
-            )
+            bar.note = f"loss {record.loss:.3f}, rate {record.rate:.1e}, {record.images_per_second:.1f} images/s"
+            if not bar.done:
+                bar.skip(record.step)
+            bar.update()
             done = record.step + 1
-            if not sys.stderr.isatty() and time.monotonic() - last_said > SAID_EVERY:
-                last_said = time.monotonic()
-                report(_progress_line(record, request.training))
             for reason in record.unreadable:
                 report(f"left out: {reason}")
             if done % request.checkpoint_every == 0 or done == request.training.steps:
@@ -143,15 +133,6 @@ def train(ctx: click.Context, /, quiet: bool, **_: Any) -> None:
                     write_atomically(p["plot"], draw_training_log(read_training_log(request.out)).encode())
     report(f"written: {request.out / 'adapter.safetensors'}")
     report(f"next: excel-cam generate --lvc {request.out} ..., or excel-cam segment PHOTO... --lvc {request.out}")
-
-
-def _progress_line(record: StepRecord, training: TrainingSettings) -> str:
-    """How far training is, for a log."""
-    minutes = (training.steps - record.step - 1) * training.batch / record.images_per_second / 60
-    return (
-        f"step {record.step + 1:,} of {training.steps:,}: loss {record.loss:.3f}, {record.images_per_second:.1f} "
-        f"images/s, about {minutes:.0f} minutes left"
-    )
 
 
 def _order(ctx: click.Context) -> TrainingOrder:

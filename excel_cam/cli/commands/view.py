@@ -12,7 +12,6 @@ from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
-from excel_cam.cli.terminal import tell
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
 
@@ -79,12 +78,11 @@ def view(
     )  # fmt: skip
 
     unread: dict[str, None] = {}
+    report = reporter(quiet)
     with progress_bar(None, "image", quiet) as bar:
-        for line in write_report(chosen, bar.update, lambda reason: unread.setdefault(reason, None)):
-            if not quiet:
-                bar.clear()
-                tell(line)
+        for line in write_report(chosen, bar.update, bar.begin, lambda reason: unread.setdefault(reason, None)):
+            report(line)
     for reason in unread:
-        reporter(quiet)(f"failed: {reason}")
+        report(f"failed: {reason}")
     if unread:
         ctx.exit(EXIT_SOME_FAILED)
