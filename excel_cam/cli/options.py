@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from excel_cam.errors import SettingsError, UsageError
+from excel_cam.files.processors import processors
 from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
@@ -24,6 +24,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 STARTS_AGAIN_META = "excel_cam.starts_again"  # True with --overwrite; absent for commands that never go on
 CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of its config file
+MOST_THREADS = 1024
 MOST_PHOTOGRAPHS = 1024  # in one batch; and threads that decode them
 _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
@@ -160,6 +161,8 @@ def model_options(command: Command) -> Command:
         click.option("--device", default=_DEFAULTS.device, show_default=True, help="auto, cpu, cuda or cuda:INDEX."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default=_DEFAULTS.precision,
                      show_default=True, help="Matrix products of the image tower; auto is fp32 on a CPU."),
+        click.option("--threads", type=click.IntRange(1, MOST_THREADS), show_default="processors this process may use",
+                     help="Threads that compute on a CPU; labels are equal but for the last digits of sums."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -172,7 +175,7 @@ def chosen_model(ctx: click.Context) -> ModelChoice:
     name = p["model"]
     if p.get("dataset") == "demo" and not any(_is_given(ctx, option) for option in ("model", "pretrained", "weights")):
         name = SHIPPED_MODEL
-    return locate_shipped(ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"]))
+    return locate_shipped(ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"], p["threads"]))
 
 
 def _is_given(ctx: click.Context, parameter: str) -> bool:
@@ -187,8 +190,7 @@ def refuse_two_name_sources(dataset: str | None, classes: Path | None) -> None:
 
 def default_workers() -> int:
     """Decoding threads: one per processor this process may use, 8 at most."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, count)
+    return min(8, processors())
 
 
 class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
