@@ -8,6 +8,7 @@ from pathlib import Path
 
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
+from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
 from excel_cam.report.source import ViewSource, open_view
@@ -22,7 +23,7 @@ class ReportRequest:
     labels: Path
     images: Path
     class_names: tuple[str, ...]
-    truth: Path | None = None
+    truth: MaskFolder | None = None
     cams: Path | None = None
     names: Sequence[str] | None = None
     out: Path | None = None
@@ -31,6 +32,7 @@ class ReportRequest:
     strip: Path | None = None
     rows: int = 6
     overwrite: bool = False
+    has_background: bool = True
 
 
 def write_report(
@@ -47,7 +49,10 @@ def write_report(
     for path in (request.out, request.strip):
         if path is not None:
             remove_stale_parts(path.parent)
-    source = open_view(request.labels, request.images, request.class_names, request.cams, request.truth, request.names)
+    source = open_view(
+        request.labels, request.images, request.class_names, request.cams, request.truth, request.names,
+        request.has_background,
+    )  # fmt: skip
     if request.out is not None:
         yield _write_page(request.out, request, source, on_image, on_unread)
     if request.strip is not None:
