@@ -24,9 +24,9 @@ from excel_cam.files.images.masks import read_mask
 class CocoJSON(Format):
     """COCO's instances layout with one region per class and image, as COCO-Stuff has it.
 
-    Category ids are the label values, 1 and up (without a background class the values + 1); with COCO's own classes, COCO's own ids, 1 to 90 with gaps.
-    Image ids are the names where all are whole numbers (VOC's without their underscore), else 1, 2, 3, ... in the
-    order of the names. Pixels of 255 belong to no annotation.
+    Category ids are the label values, 1 and up (the values + 1, where there is no background class); with COCO's own
+    classes, COCO's own ids, 1 to 90 with gaps. Image ids are the names where all are whole numbers (VOC's without their
+    underscore), else 1, 2, 3, ... in the order of the names. Pixels of 255 belong to no annotation.
     """
 
     name = "coco-json"

@@ -35,7 +35,7 @@ Images = Callable[[], Iterator[LabelledImage]]  # can be gone through several ti
 class Format(ABC):
     """What one trainer reads.
 
-    class_names: the K classes in label order. has_background: whether label 0 is background; else it is the first class.
+    class_names: the K classes in label order. has_background: whether label 0 is background; else it is the first one.
     """
 
     class_names: tuple[str, ...]

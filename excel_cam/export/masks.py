@@ -144,7 +144,8 @@ class MMSegmentation(MaskFormat):
         text = _CONFIGURATION.format(
             root=str(root), itself=str(root / self.starting_file), names=names, palette=palette, count=len(names),
             suffix=image_ending + suffix, mask_suffix=f"{ending}.png", reduce=self.zero_is_ignored,
-            zero=_ZERO[self.has_background, self.zero_is_ignored], images=self.photograph_folder, labels=self.folder, split=self.final_files[0],
+            zero=_ZERO[self.has_background, self.zero_is_ignored], images=self.photograph_folder, labels=self.folder,
+            split=self.final_files[0],
         )  # fmt: skip
         return text.encode()
 
