@@ -10,7 +10,7 @@ from excel_cam.export.formats import Format
 from excel_cam.export.maps import IRN, PSA, ClipES
 from excel_cam.export.masks import DeepLab, MMSegmentation
 from excel_cam.export.trainers import TRAINERS
-from excel_cam.labels.folder import required_class_names
+from excel_cam.labels.folder import has_background_class, required_class_names
 from excel_cam.wording import Report
 
 FORMATS: dict[str, type[Format]] = dict(
@@ -36,4 +36,12 @@ def choose_format(
         raise UsageError(f"--to {name} reads labels alone; leave --cams out")
     if chosen is CocoJSON:
         pycocotools_mask()
-    return chosen(required_class_names(labels, dataset, classes, report))
+    class_names, has_background = required_class_names(labels, dataset, classes, report), True
+    if not has_background_class(labels, dataset):
+        if chosen.needs_background:
+            able = ", ".join(other for other, format in FORMATS.items() if not format.needs_background)
+            raise UsageError(
+                f"--to {name} needs a background class, and {labels} holds labels without one; choose one of {able}"
+            )
+        has_background = False
+    return chosen(class_names, has_background)

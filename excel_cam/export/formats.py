@@ -33,15 +33,30 @@ Images = Callable[[], Iterator[LabelledImage]]  # can be gone through several ti
 
 @dataclass(frozen=True)
 class Format(ABC):
-    """What one trainer reads. class_names: the K foreground classes in label order."""
+    """What one trainer reads.
+
+    class_names: the K classes in label order. has_background: whether label 0 is background; else it is the first one.
+    """
 
     class_names: tuple[str, ...]
+    has_background: bool = True
     name: ClassVar[str]
     needs_maps: ClassVar[bool] = False
+    needs_background: ClassVar[bool] = True  # whether it can make nothing of labels without a background class
     one_suffix: ClassVar[bool] = False  # whether all photographs have to end alike
     parts_folder: ClassVar[str] = ""  # of images' files that are joined, and removed, at the end; "" where they stay
     final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
     starting_file: ClassVar[str] = ""  # one to start from, which the user may change; "" where there is none
+
+    @property
+    def greatest(self) -> int:
+        """The greatest label value of a class."""
+        return len(self.class_names) - (not self.has_background)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the label values 0, 1, ... stand for."""
+        return ("background", *self.class_names) if self.has_background else self.class_names
 
     @abstractmethod
     def image_file(self, name: str) -> str:

@@ -61,13 +61,19 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def are_without_background(labels: Path) -> bool:
-    """Whether the run record beside labels, if there is a readable one, says that label 0 is a class."""
+def has_readable_run(folder: Path) -> bool:
+    """Whether there is a readable run record in a folder, so that its PNGs are labels of this program."""
     try:
-        record = read_run(labels)
+        return read_run(folder) is not None
     except OutputError:
         return False
-    knowledge = record.get("knowledge") if record else None
+
+
+def are_without_background(labels: Path) -> bool:
+    """Whether the run record beside labels, if there is a readable one, says that label 0 is a class."""
+    if not has_readable_run(labels):
+        return False
+    knowledge = (read_run(labels) or {}).get("knowledge")
     return isinstance(knowledge, dict) and knowledge.get("background_class") is False
 
 

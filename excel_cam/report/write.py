@@ -8,6 +8,7 @@ from pathlib import Path
 
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
+from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.inputs import refuse_inputs
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
@@ -23,7 +24,7 @@ class ReportRequest:
     labels: Path
     images: Path
     class_names: tuple[str, ...]
-    truth: Path | None = None
+    truth: MaskFolder | None = None
     cams: Path | None = None
     names: Sequence[str] | None = None
     out: Path | None = None
@@ -32,6 +33,7 @@ class ReportRequest:
     strip: Path | None = None
     rows: int = 6
     overwrite: bool = False
+    has_background: bool = True
 
 
 def write_report(
@@ -50,7 +52,10 @@ def write_report(
     for path in (request.out, request.strip):
         if path is not None:
             remove_stale_parts(path.parent)
-    source = open_view(request.labels, request.images, request.class_names, request.cams, request.truth, request.names)
+    source = open_view(
+        request.labels, request.images, request.class_names, request.cams, request.truth, request.names,
+        request.has_background,
+    )  # fmt: skip
     if request.strip is not None:
         refuse_inputs(request.strip, source.photographs.values(), "name")
     if request.out is not None:
@@ -76,7 +81,8 @@ def _check(request: ReportRequest) -> None:
             raise UsageError(f"{path} lies in {request.labels}: it would pass for a label; write it elsewhere")
         if path.exists() and not request.overwrite:
             raise OutputError(f"{path}: there already; add --overwrite to replace it, or choose another name")
-        refuse_inputs(path, (request.truth,) if suffix == ".png" else (), "name")
+        if suffix == ".png" and request.truth is not None:
+            refuse_inputs(path, [request.truth.folder], "name")
 
 
 def _write_page(

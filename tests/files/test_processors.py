@@ -70,7 +70,5 @@ def test_threads_that_wait_do_not_spin_unless_asked_to() -> None:
     program = "import os, excel_cam.__main__ as m; m.cli = lambda **_: print(os.environ['OMP_WAIT_POLICY']); m.main()"
     for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
         environ = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
-        result = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=True
-        )
-        assert result.stdout.strip() == expected
+        found = subprocess.check_output([sys.executable, "-c", program], text=True, env=environ)
+        assert found.strip() == expected

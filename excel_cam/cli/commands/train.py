@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from excel_cam.classes import SPLITS
 from excel_cam.cli.config import RequiredOption, config_options, configured_roots
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    LEARNABLE,
     chosen_model,
     chosen_settings,
     default_workers,
+    knowledge_option,
     model_options,
+    root_option,
     settings_options,
     source_name,
+    split_option,
 )
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.errors import UsageError
@@ -44,15 +47,13 @@ class StepOrShare(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 @click.command()
-@click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "demo", "folder"]), required=True,
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(LEARNABLE), required=True,
               help="What to learn from; its presets are voc's and coco's, any other takes voc's.")  # fmt: skip
-@click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
-@click.option("--split", type=click.Choice([*SPLITS["voc"], *SPLITS["coco"]]),
-              show_default="train_aug for voc, train2014 for coco",
-              help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
+@root_option
+@split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
-@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc and coco it comes with the package.")
+@knowledge_option
 @click.option("--list", "names_from", metavar="FILE", help="Learn from the names in this file; - is standard input.")
 @click.option("--out", cls=RequiredOption, type=FOLDER, required=True,
               help="Folder for checkpoints, log.jsonl and adapter.safetensors.")  # fmt: skip

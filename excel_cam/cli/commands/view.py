@@ -53,7 +53,7 @@ def view(
     Exit status: 0 all shown, 1 error, 2 usage, 3 some photographs could not be read.
     """
     from excel_cam.files.images.masks import mask_names
-    from excel_cam.labels.folder import required_class_names
+    from excel_cam.labels.folder import has_background_class, required_class_names, truth_masks
     from excel_cam.report.strip import MOST_ROWS
     from excel_cam.report.write import ReportRequest, write_report
     from excel_cam.tags.name_finder import read_list
@@ -73,7 +73,9 @@ def view(
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     class_names = required_class_names(labels, dataset, classes, reporter(quiet))
     chosen = ReportRequest(
-        labels=labels, images=images, class_names=class_names, truth=truth, cams=cams, names=named, out=out,
+        labels=labels, images=images, class_names=class_names, cams=cams,
+        has_background=has_background_class(labels, dataset),
+        truth=None if truth is None else truth_masks(truth, labels, dataset, classes), names=named, out=out,
         order=order, limit=limit, strip=strip, rows=rows, overwrite=overwrite,
     )  # fmt: skip
 
