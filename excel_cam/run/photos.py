@@ -24,7 +24,7 @@ from excel_cam.labels.identity import Identity, known_identity, resolved_identit
 from excel_cam.labels.overlay import overlay_name, overlay_picture, write_overlay
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
 from excel_cam.labels.records import check_writable
-from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
+from excel_cam.run.photo_classes import ClassChoice
 from excel_cam.run.plan import still_fits
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
 from excel_cam.wording import Report
@@ -172,12 +172,12 @@ def _prepare(
     from excel_cam.model.prepare import prepare_text
     from excel_cam.run.labeller import Labeller
 
-    model, bank = prepare_text(model_choice, choice.knowledge, settings, report)
+    model, bank = prepare_text(model_choice, choice.knowledge, settings, report, borrowing=False)
     known = known_identity(
         settings, knowledge=choice.knowledge.content(), model=model.name, png_mode=png_mode, command="label"
     )
     identity = Identity(known, resolved_identity(model.fingerprint, model.precision))
-    return Labeller(model, without_borrowed_attributes(bank, choice), settings), identity.stamp(_tags(choice.names))
+    return Labeller(model, bank, settings), identity.stamp(_tags(choice.names))
 
 
 def _prepare_segmenter(

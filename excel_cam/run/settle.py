@@ -140,13 +140,26 @@ def _share(
     refuse_truth(request.destination.folders, data.root)
     for note in (f"{data.name}: {data.root} ({root_found})", *data.notes):
         report(note)
-    if knowledge is not None and request.settings.attributes != "none" and not knowledge.sentence_count:
-        report("no sentences: class prompts alone, without enrichment")
+    if knowledge is not None and request.settings.attributes != "none":
+        report_sentences(knowledge, request.source.has_own_knowledge, report)
     shard, images = request.work.shard, len(data.samples)
     if not shard.is_whole:
         data = replace(data, samples=shard.select(data.samples))
         report(f"shard {shard} ({shard.source}): {len(data.samples):,} of {images:,} images")
     return Settled(request=request, data=data, root_found=root_found, knowledge=knowledge, images_in_all=images)
+
+
+def report_sentences(knowledge: KnowledgeBase, is_own: bool, report: Report) -> None:
+    """Say which classes are compared by their prompts alone. is_own: whether the knowledge base is of these classes."""
+    without = [entry.name for entry in knowledge.classes if not entry.sentences]
+    if not knowledge.sentence_count:
+        report("no sentences: class prompts alone, without enrichment")
+    elif not is_own:
+        described = len(knowledge.classes) - len(without)
+        alone = f"; by prompts alone: {first_lines(without)}" if without else ""
+        report(
+            f"sentences of VOC's and COCO's knowledge bases for {described} of {len(knowledge.classes)} classes{alone}"
+        )
 
 
 def refuse_truth(folders: Sequence[Path], root: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 from drawn import draw_photograph
+from PIL import Image
 
 Run = Callable[..., Result]
 
@@ -58,3 +60,22 @@ def test_labels_beside_photographs_are_no_photographs(
     found = excel_cam("doctor", photos / "labels", "--images", photos, "--classes", tmp_path / "classes.txt").output
     assert "no-label" not in found
     assert "no-photograph" not in found
+
+
+def test_the_same_class_names_get_the_same_sentences_everywhere(
+    excel_cam: Run, photos: Path, options: list[str], tmp_path: Path
+) -> None:
+    classes = "red panda,cat,Traffic Light"
+    (tmp_path / "classes.txt").write_text(classes.replace(",", "\n"))
+    names = ["a", "b", "more/c"]
+    (tmp_path / "tags.csv").write_text("name,classes\n" + "".join(f"{n},{classes.replace(',', ';')}\n" for n in names))
+    single = ["label", photos / "a.jpg", "--classes", classes, "--out", tmp_path / "single", *options]
+    assert "prompts alone, without sentences: red panda" in lines(excel_cam(*single))
+    many = [
+        "generate", "--dataset", "folder", "--root", photos, "--classes", tmp_path / "classes.txt",
+        "--tags", tmp_path / "tags.csv", "--out", tmp_path / "many", *options,
+    ]  # fmt: skip
+    said = lines(excel_cam(*many))
+    assert "sentences of VOC's and COCO's knowledge bases for 2 of 3 classes; by prompts alone: red panda" in said
+    with Image.open(tmp_path / "single" / "a.png") as one, Image.open(tmp_path / "many" / "a.png") as other:
+        assert np.array_equal(np.asarray(one), np.asarray(other))
