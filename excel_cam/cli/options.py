@@ -34,6 +34,7 @@ class KnowledgePath(click.Path):  # type: ignore[type-arg,unused-ignore]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 KNOWLEDGE = KnowledgePath(dir_okay=False, path_type=Path)
+PHOTOGRAPHS = click.Path(path_type=Path)  # files, or folders of them
 FOLDER = click.Path(file_okay=False, path_type=Path)
 DATA_SETS = (*DATASET_CLASSES, "demo", "folder")
 LEARNABLE = tuple(name for name in DATA_SETS if name not in WITHOUT_BACKGROUND)  # what the trained half can take

@@ -9,7 +9,7 @@ from pathlib import Path
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.class_forms import CLASS_LIST_SUFFIXES, ClassLine, order_lines
 from excel_cam.files.lists import check_classes, read_class_list
-from excel_cam.knowledge.base import KnowledgeBase, find_knowledge, shipped_names, shipped_sentences
+from excel_cam.knowledge.base import KnowledgeBase, find_knowledge, shipped_knowledge, shipped_names, shipped_sentences
 from excel_cam.wording import Report, quoted
 
 _NAME = "photographs"  # what the knowledge base of such a run is called
@@ -36,6 +36,10 @@ def read_classes(text: str, report: Report = lambda _: None) -> tuple[tuple[str,
     """
     if text.endswith(CLASS_LIST_SUFFIXES):  # not any file of that name: one called "cat" may well lie there
         return read_class_list(Path(text), report=report)
+    if ";" in text:
+        raise UsageError(
+            f"--classes {quoted(text)}: put commas between classes, such as {','.join(part.strip() for part in text.split(';'))}"
+        )
     parts = [ClassLine(f"--classes, name {place}", part.strip()) for place, part in enumerate(text.split(","), 1)]
     try:
         lines, note = order_lines("--classes", parts, [], has_background=True)
@@ -46,7 +50,20 @@ def read_classes(text: str, report: Report = lambda _: None) -> tuple[tuple[str,
         raise UsageError(f"{error}; with commas between, such as cat,sofa") from None
     if not prompts:
         raise UsageError(f"--classes {quoted(text)}: no class but the background; name what the photographs show")
+    for name in prompts:
+        if (several := _several_classes(name)) is not None:
+            report(f"{quoted(name)} is one class here; for several put commas between: --classes {several}")
     return tuple(prompts), tuple(prompts.values())
+
+
+def _several_classes(name: str) -> str | None:
+    """The words of a name with commas between, where each of them is a class that shipped knowledge bases know."""
+    words = name.split()
+    if len(words) < 2:
+        return None
+    known = {entry.name.casefold() for source in shipped_names() for entry in shipped_knowledge(source).classes}
+    is_known = name.casefold() in known or not all(word.casefold() in known for word in words)
+    return None if is_known else ",".join(words)
 
 
 def choose_classes(text: str, knowledge_file: Path | None, report: Report = lambda _: None) -> ClassChoice:

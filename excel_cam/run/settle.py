@@ -18,11 +18,9 @@ from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
 from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
-from excel_cam.model.weight_files import hash_weights
-from excel_cam.model.words_file import WORDS_SUFFIX, fit_recorded
-from excel_cam.run.plan import (
-    Destination,
-)
+from excel_cam.model.remembered import asked_model, model_identity
+from excel_cam.model.words_file import fit_recorded
+from excel_cam.run.plan import Destination
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
 from excel_cam.wording import Report, first_lines
 
@@ -75,7 +73,7 @@ class Settled:
         """What decides the labels and needs no model."""
         request, classes = self.request, list(self.data.class_names)
         learnt = {} if request.adapter is None else {"adapter": hash_file(request.adapter)}
-        model, png_mode = _model_identity(request.model), request.destination.png_mode
+        model, png_mode = model_identity(request.model), request.destination.png_mode
         if request.segmentation is not None:
             assert request.adapter is not None
             return segment_identity(
@@ -95,15 +93,8 @@ class Settled:
 
     @cached_property
     def asked(self) -> dict[str, Any]:
-        """The model as asked for: weights by their content, the rest by name."""
-        choice = self.request.model
-        weights = choice.weights
-        return {
-            "pretrained": None if weights is not None else choice.pretrained,
-            "weights": hash_weights(weights) if weights is not None and weights.is_file() else None,
-            "device": choice.device,
-            "precision": choice.precision,
-        }
+        """The model as asked for."""
+        return asked_model(self.request.model)
 
 
 def settle(request: Request, report: Report) -> Settled:
@@ -184,13 +175,3 @@ def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:
             f"{data.name}; segment its images with --dataset folder"
         )
     return classes
-
-
-def _model_identity(choice: ModelChoice) -> str:
-    """A model by its name; a configuration file by its content too, which may change under one name."""
-    path = Path(choice.name)
-    if path.suffix != ".json" or not path.is_file():  # what is not there is reported when it is loaded
-        return choice.name
-    words = path.with_suffix(WORDS_SUFFIX)
-    vocabulary = f" {hash_file(words)[:16]}" if words.is_file() else ""
-    return f"{path.stem} {hash_file(path)[:16]}{vocabulary}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +80,61 @@ def test_the_same_class_names_get_the_same_sentences_everywhere(
     assert "sentences of VOC's and COCO's knowledge bases for 2 of 3 classes; by prompts alone: red panda" in said
     with Image.open(tmp_path / "single" / "a.png") as one, Image.open(tmp_path / "many" / "a.png") as other:
         assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_a_folder_is_labelled_and_its_labels_keep_their_places(
+    excel_cam: Run, photos: Path, options: list[str], tmp_path: Path
+) -> None:
+    command = ["label", photos, "--classes", "cat,sofa", "--out", tmp_path / "out", *options]
+    said = lines(excel_cam(*command))
+    assert "2 classes: 1 cat, 2 sofa; 0 background" in said
+    written = ["a.overlay.jpg", "a.png", "b.overlay.jpg", "b.png", "more/c.overlay.jpg", "more/c.png"]
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")) == written
+    assert excel_cam("label", photos / "a.jpg", photos / "b.JPG", *command[2:4], *options).exit_code == 0
+    again = excel_cam("label", photos, *command[2:])  # labels beside the photographs are no photographs
+    assert all(line.endswith("(kept)") for line in again.stdout.splitlines())
+    assert len(again.stdout.splitlines()) == 3
+
+
+def test_a_second_time_nothing_is_loaded(
+    excel_cam: Run, photos: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["label", photos / "a.jpg", photos / "b.JPG", "--classes", "cat,sofa", *options]
+    first = excel_cam(*command)
+    with monkeypatch.context() as patch:
+        patch.setattr("excel_cam.model.clip.load_model", lambda _: pytest.fail("loaded"))
+        again = excel_cam(*command)
+    assert again.stdout == "".join(f"{line} (kept)\n" for line in first.stdout.splitlines())
+    # Whatever else decides labels has the model asked again.
+    (photos / "a.overlay.jpg").unlink()
+    assert [line.endswith("(kept)") for line in excel_cam(*command).stdout.splitlines()] == [True, True]
+    assert (photos / "a.overlay.jpg").exists()
+    assert "made with other" in excel_cam(*command, "--background-power", "2").stderr
+    draw_photograph(50, 20, 9).save(photos / "a.jpg")
+    os.utime(photos / "a.jpg", ns=(2 * 10**18, 2 * 10**18))
+    assert [line.endswith("(kept)") for line in excel_cam(*command).stdout.splitlines()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("a.jpeg", "did you mean '{photos}/a.jpg'?"), ("nowhere/a.jpg", "there is no folder")]
+)
+def test_a_typo_in_a_path_is_told_before_the_model_is_loaded(
+    excel_cam: Run, photos: Path, name: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("excel_cam.model.clip.load_model", lambda _: pytest.fail("loaded"))
+    result = excel_cam("label", photos / name, "--classes", "cat")
+    assert result.exit_code == 2
+    assert hint.format(photos=photos) in result.stderr
+    assert "no such file" in result.stderr
+
+
+def test_what_was_understood_of_classes_is_said(excel_cam: Run, photos: Path, options: list[str]) -> None:
+    for classes in ("cat; sofa", "cat;sofa"):
+        result = excel_cam("label", photos / "a.jpg", "--classes", classes, *options)
+        assert result.exit_code == 2
+        assert "put commas between classes, such as cat,sofa" in result.stderr.replace("\n", " ").replace("  ", " ")
+    said = lines(excel_cam("label", photos / "a.jpg", "--classes", "cat sofa", *options))
+    assert "'cat sofa' is one class here; for several put commas between: --classes cat,sofa" in said
+    assert "1 class: 1 cat sofa; 0 background" in said
+    said = lines(excel_cam("label", photos / "b.JPG", "--classes", "potted plant,traffic light", *options))
+    assert not any("for several" in line for line in said)

@@ -277,7 +277,7 @@ def test_label_keeps_a_background_beside_the_classes_of_a_scene(
     given = ["--attributes", "none", "--size", "64", "--refine", "none", *model_arguments]
     result = excel_cam("label", tmp_path / "a.jpg", "--classes", "sky,vegetation", "--kb", "cityscapes", *given)
     assert result.exit_code == 0, result.output
-    assert "labels: 0 background, 1 sky, 2 vegetation" in result.stderr
+    assert "2 classes: 1 sky, 2 vegetation; 0 background" in result.stderr
     assert set(np.unique(read(tmp_path / "a.png"))) <= {0, 1, 2}
     result = excel_cam("label", tmp_path / "a.jpg", "--classes", "vegetation,cat", "--kb", "cityscapes", *given)
     assert "the knowledge base 'cityscapes' has no class cat" in result.stderr
