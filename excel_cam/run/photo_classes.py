@@ -37,9 +37,8 @@ def read_classes(text: str, report: Report = lambda _: None) -> tuple[tuple[str,
     if text.endswith(CLASS_LIST_SUFFIXES):  # not any file of that name: one called "cat" may well lie there
         return read_class_list(Path(text), report=report)
     if ";" in text:
-        raise UsageError(
-            f"--classes {quoted(text)}: put commas between classes, such as {','.join(part.strip() for part in text.split(';'))}"
-        )
+        commas = ",".join(part.strip() for part in text.split(";"))
+        raise UsageError(f"--classes {quoted(text)}: put commas between classes, such as {commas}")
     parts = [ClassLine(f"--classes, name {place}", part.strip()) for place, part in enumerate(text.split(","), 1)]
     try:
         lines, note = order_lines("--classes", parts, [], has_background=True)
