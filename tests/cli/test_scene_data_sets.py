@@ -264,6 +264,9 @@ def test_sentences_of_a_shipped_knowledge_base_by_name(
     assert result.exit_code == 1
     assert "'vox' is neither a file nor a shipped knowledge base (" in result.stderr
     assert ", ".join(shipped_names()) in result.stderr
+    Path("coco").write_text("{}")
+    result = excel_cam(*folder, "--kb", "./coco", "--out", "other", *given)
+    assert "coco: the knowledge base lacks 'background'" in result.stderr
     Path("config.toml").write_text('[generate]\nkb = "coco"\n')
     result = excel_cam(*folder, "--config", "config.toml", "--out", "third", *given)
     assert result.exit_code == 0, result.output
