@@ -15,7 +15,9 @@ from drawn import draw_photograph
 from PIL import Image
 
 from excel_cam.classes import CITYSCAPES_CLASSES, DATASET_CLASSES, IGNORE
+from excel_cam.errors import DataError
 from excel_cam.knowledge.base import shipped_knowledge, shipped_names
+from excel_cam.report.source import open_view
 
 Run = Callable[..., Result]
 ALONE = ("context", "ade20k", "cityscapes")
@@ -292,3 +294,8 @@ def test_knowledge_of_context_serves_with_and_without_a_background() -> None:
     assert (alone.classes, alone.background) == (beside.classes, beside.background)
     assert beside.label_names == ("background", *alone.label_names)
     assert {make_ade20k, make_cityscapes, make_context} == set(TREES.values())
+
+
+def test_more_classes_than_a_page_can_tell_apart_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="255 classes; at most 254 can be told apart in a report"):
+        open_view(tmp_path, tmp_path, [f"c{n}" for n in range(255)], None, None, None, has_background=False)
