@@ -79,11 +79,21 @@ def test_every_pixel_gets_one_of_the_tagged_classes(
         assert scores["mean_iou"] == pytest.approx(expected)
         assert [entry["name"] for entry in scores["classes"]] == list(DATASET_CLASSES[name])
         assert scores["ignore_as"] == "skip"
-    # Labels stand in for the truth as they are: nothing is translated.
+    against = excel_cam(
+        "evaluate", "--labels", labels, "--against", labels, "--truth", tree.masks, "--dataset", name, "--json"
+    )
+    assert json.loads(against.stdout)["labels"] == scores
+    # Labels stand in for the truth, and for masks, as they are: nothing is translated.
     itself = json.loads(
         excel_cam("evaluate", "--labels", labels, "--truth", labels, "--dataset", name, "--json").stdout
     )
     assert (itself["mean_iou"], itself["pixels"]) == (1, 2 * 24 * 36)
+    tags = labels.parent / "of-labels.json"
+    assert excel_cam("tags", "--from", labels, "--dataset", name, "--out", tags).exit_code == 0
+    shown = {image: np.unique(read(labels / f"{image}.png")) for image in tree.tags}
+    assert json.loads(tags.read_text()) == {
+        image: [DATASET_CLASSES[name][value] for value in values] for image, values in shown.items()
+    }
 
 
 def test_context60_has_a_background(made: Callable[[str], tuple[Tree, Path]], excel_cam: Run) -> None:
