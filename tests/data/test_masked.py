@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,6 +142,28 @@ def test_cityscapes_ids_are_those_of_its_scripts() -> None:
     assert table == {number: train_id for number, (_name, train_id) in enumerate(CITYSCAPES_TABLE)}
     judged = [name for name, train_id in CITYSCAPES_TABLE if train_id != 255]
     assert judged == list(CITYSCAPES_CLASSES)
+
+
+def test_masks_that_the_scripts_of_cityscapes_make_are_read(tmp_path: Path) -> None:
+    made = pytest.importorskip(
+        "cityscapesscripts.preparation.json2labelImg", reason="cityscapesscripts is not installed"
+    )
+    from cityscapesscripts.helpers.labels import labels
+
+    city = tmp_path / "ulm"
+    city.mkdir()
+    strips_of_10 = [
+        {"label": label.name, "polygon": [[10 * i, 0], [10 * i + 9, 0], [10 * i + 9, 29], [10 * i, 29]]}
+        for i, label in enumerate(labels)
+    ]
+    polygons = city / "ulm_000000_000019_gtFine_polygons.json"
+    polygons.write_text(json.dumps({"imgHeight": 30, "imgWidth": 10 * len(labels), "objects": strips_of_10}))
+    for ending, encoding in (("labelIds", "ids"), ("labelTrainIds", "trainIds")):
+        made.json2labelImg(str(polygons), str(city / f"ulm_000000_000019_gtFine_{ending}.png"), encoding)
+    for form in MASK_FORMS["cityscapes"][:2]:
+        mask = MaskFolder(tmp_path, (form,)).read("ulm/ulm_000000_000019_leftImg8bit", 18)
+        expected = [IGNORE if label.trainId < 0 else label.trainId for label in labels]
+        assert mask[15, 5::10].tolist() == expected
 
 
 def test_cityscapes_train_ids_and_label_ids_mean_the_same(tmp_path: Path) -> None:
