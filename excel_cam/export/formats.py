@@ -6,18 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.images.masks import read_mask
+from excel_cam.files.images.photographs import turn_upright
 
 
 @dataclass(frozen=True)
 class LabelledImage:
     """One image of an export.
 
-    size: (H, W) of the label. suffix: of the photograph's file. maps: the file of its class maps, where they are
-    used. keys: the 0-based classes these are of, ascending.
+    size: (H, W) of what the format shows: of the label, or of it turned upright. suffix: of the photograph's file.
+    maps: the file of its class maps, where they are used. keys: the 0-based classes these are of, ascending.
+    orientation: EXIF's of the photograph, where the format shows photographs upright; else 1.
     """
 
     name: str
@@ -26,6 +32,11 @@ class LabelledImage:
     suffix: str
     maps: Path | None
     keys: tuple[int, ...]
+    orientation: int = 1
+
+    def mask(self, class_count: int) -> NDArray[np.uint8]:
+        """The (H, W) label values as the format shows them; raises `DataError` for a damaged label."""
+        return turn_upright(read_mask(self.label, class_count).astype(np.uint8, copy=False), self.orientation)
 
 
 Images = Callable[[], Iterator[LabelledImage]]  # can be gone through several times
@@ -39,6 +50,7 @@ class Format(ABC):
     name: ClassVar[str]
     needs_maps: ClassVar[bool] = False
     one_suffix: ClassVar[bool] = False  # whether all photographs have to end alike
+    upright: ClassVar[bool] = False  # whether its tool turns photographs upright, by EXIF; labels have to be, then
     parts_folder: ClassVar[str] = ""  # of images' files that are joined, and removed, at the end; "" where they stay
     final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
     starting_file: ClassVar[str] = ""  # one to start from, which the user may change; "" where there is none
@@ -51,6 +63,18 @@ class Format(ABC):
     def encode(self, image: LabelledImage) -> bytes:
         """The content of an image's own file; raises `DataError` for a damaged label."""
 
+    def file_beside(self, name: str) -> str:
+        """The path of a second file of an image, written before its own; "" where there is none."""
+        return ""
+
+    def encode_beside(self, image: LabelledImage) -> bytes:
+        """The content of an image's second file; raises `DataError` for a damaged label."""
+        return b""
+
+    def options(self) -> dict[str, Any]:
+        """What decides the files besides the class names, as JSON can hold it."""
+        return {}
+
     @abstractmethod
     def bytes_of(self, image: LabelledImage) -> int:
         """About how many bytes that will be, without reading pixels."""
@@ -59,9 +83,12 @@ class Format(ABC):
     def finish(self, out: Path, images: Images) -> list[str]:
         """Write the files that name all images; returns notes for the user. Raises `OutputError`."""
 
-    def link_photographs(self, out: Path, photographs: Path | None) -> list[str]:
+    def link_photographs(self, out: Path, photographs: Path | None, images: Images) -> list[str]:
         """Make the photographs part of the export, where it needs them; returns notes. Raises `OutputError`."""
         return []
+
+    def check_classes(self) -> None:
+        """Raise `DataError` for class names that this format cannot hold, or has another meaning for."""
 
     def starting_content(self, out: Path, suffix: str) -> bytes:
         """The content of `starting_file`. suffix: that of the photographs, where they have to end alike."""
@@ -85,6 +112,14 @@ def check_columns(name: str, trainer: str) -> None:
     """Raise `DataError` for a name that a list of columns, which spaces part, cannot hold."""
     if any(character.isspace() for character in name):
         raise DataError(f"name '{name}' holds a space, which parts the columns of {trainer}'s list; rename the file")
+
+
+def refuse_reserved(class_names: Iterable[str], reserved: Iterable[str], to: str) -> None:
+    """Raise `DataError` for a class whose name means background, or pixels to ignore, in the export."""
+    if taken := set(class_names) & set(reserved):
+        raise DataError(
+            f"class '{min(taken)}' has a name that --to {to} gives to pixels of no class; rename it in the class list"
+        )
 
 
 def two_columns(image: LabelledImage) -> str:
