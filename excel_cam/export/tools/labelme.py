@@ -17,7 +17,7 @@ from excel_cam.errors import DataError
 from excel_cam.export.formats import Format, Images, LabelledImage, refuse_reserved, write_lines
 from excel_cam.export.masks import link_to
 from excel_cam.files.annotations.outlines import Outline, fill_polygon, regions
-from excel_cam.files.atomic import json_bytes
+from excel_cam.files.atomic import json_line
 
 BACKGROUND, IGNORED = BACKGROUND_NAMES[1], IGNORED_NAMES[1]  # as labelme's own examples call them
 _VERSION = "5.0.0"  # of labelme, since which files have been like this
@@ -46,17 +46,15 @@ class Labelme(Format):
             for value, outline in painted_outlines(mask)
         ]  # fmt: skip
         height, width = mask.shape
-        return json_bytes(
-            {
-                "version": _VERSION, "flags": {}, "shapes": shapes, "imageData": None,
-                "imagePath": f"{image.name}{image.suffix}".rpartition("/")[2],
-                "imageHeight": height, "imageWidth": width,
-            }
-        )  # fmt: skip
+        content = {
+            "version": _VERSION, "flags": {}, "shapes": shapes, "imageData": None,
+            "imagePath": f"{image.name}{image.suffix}".rpartition("/")[2], "imageHeight": height, "imageWidth": width,
+        }  # fmt: skip
+        return json_line(content).encode()
 
     def bytes_of(self, image: LabelledImage) -> int:
-        """Corners in decimal digits on lines of their own."""
-        return 20 * image.label.stat().st_size + 400
+        """Corners in decimal digits."""
+        return 10 * image.label.stat().st_size + 400
 
     def check_classes(self) -> None:
         """Background and pixels to ignore are labels too."""
