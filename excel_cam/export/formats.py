@@ -53,6 +53,7 @@ class Format(ABC):
     upright: ClassVar[bool] = False  # whether its tool turns photographs upright, by EXIF; labels have to be, then
     parts_folder: ClassVar[str] = ""  # of images' files that are joined, and removed, at the end; "" where they stay
     final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
+    reserved: ClassVar[tuple[str, ...]] = ()  # names of labels that are no classes
     starting_file: ClassVar[str] = ""  # one to start from, which the user may change; "" where there is none
 
     @abstractmethod
@@ -88,7 +89,12 @@ class Format(ABC):
         return []
 
     def check_classes(self) -> None:
-        """Raise `DataError` for class names that this format cannot hold, or has another meaning for."""
+        """Raise `DataError` for class names that this format cannot hold, or gives another meaning."""
+        if taken := {*self.class_names} & {*self.reserved}:
+            raise DataError(
+                f"class '{min(taken)}' has a name that --to {self.name} gives to pixels of no class; rename it in the "
+                "class list"
+            )
 
     def starting_content(self, out: Path, suffix: str) -> bytes:
         """The content of `starting_file`. suffix: that of the photographs, where they have to end alike."""
@@ -112,14 +118,6 @@ def check_columns(name: str, trainer: str) -> None:
     """Raise `DataError` for a name that a list of columns, which spaces part, cannot hold."""
     if any(character.isspace() for character in name):
         raise DataError(f"name '{name}' holds a space, which parts the columns of {trainer}'s list; rename the file")
-
-
-def refuse_reserved(class_names: Iterable[str], reserved: Iterable[str], to: str) -> None:
-    """Raise `DataError` for a class whose name means background, or pixels to ignore, in the export."""
-    if taken := set(class_names) & set(reserved):
-        raise DataError(
-            f"class '{min(taken)}' has a name that --to {to} gives to pixels of no class; rename it in the class list"
-        )
 
 
 def two_columns(image: LabelledImage) -> str:

@@ -12,6 +12,7 @@ from excel_cam.errors import DataError, SettingsError, UsageError
 from excel_cam.files.images.image_folder import scan_images
 from excel_cam.files.images.masks import mask_path
 from excel_cam.files.lists import read_class_list
+from excel_cam.labels.hand_made import hand_made_classes
 from excel_cam.labels.overlay import OVERLAY_SUFFIX
 from excel_cam.labels.records import are_without_background, read_run, read_runs
 from excel_cam.settings import Settings
@@ -23,7 +24,7 @@ _OVERLAY_END = OVERLAY_SUFFIX.rpartition(".")[0]  # of a name, which has no exte
 def class_names_of(
     labels: Path, dataset: str | None, classes: Path | None, report: Report = lambda _: None
 ) -> tuple[str, ...] | None:
-    """Class names in label order: from a class list, a data set's name, or the run record beside the labels.
+    """Class names in label order: from a class list, a data set's name, or the records beside the labels.
 
     None where none of them is there. report is told what was dropped from a class list. Raises `DataError` and
     `OutputError` for damaged files.
@@ -38,7 +39,7 @@ def class_names_of(
         return NAMED_CLASSES[dataset]
     record = read_run(labels)
     names = record["identity"].get("known", {}).get("classes") if record else None
-    return tuple(map(str, names)) if isinstance(names, list) and names else None
+    return tuple(map(str, names)) if isinstance(names, list) and names else hand_made_classes(labels)
 
 
 def required_class_names(

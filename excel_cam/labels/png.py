@@ -21,6 +21,7 @@ from excel_cam.files.images.png_chunks import GREY, PALETTE_INDICES, NotPngError
 from excel_cam.files.machine import raise_if_machine
 
 STAMP_KEY = "excel-cam"  # keyword of the PNG text chunk that holds the stamp
+HAND_MADE = "hand-made"  # what the stamps of labels begin with that people made or corrected
 _STAMP_MARK = b"tEXt" + STAMP_KEY.encode() + b"\0"
 _HEAD_LENGTH = 1200  # bytes within which the stamp lies: before the pixels, after a palette at most
 
@@ -30,8 +31,8 @@ PALETTE = voc_palette()
 def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str) -> None:
     """Write an (H, W) uint8 label as an 8-bit PNG, mode `L` (values) or `P` (values with VOC's palette).
 
-    stamp: 32 hexadecimal digits that say what the label was made with; they go into a text chunk, which readers of
-    masks ignore. The file appears whole or not at all. Raises `OutputError`.
+    stamp: 32 hexadecimal digits that say what the label was made with, or that it is hand-made; it goes into a text
+    chunk, which readers of masks ignore. The file appears whole or not at all. Raises `OutputError`.
     """
     image = Image.fromarray(label)
     if png_mode == "P":
@@ -55,6 +56,11 @@ class FoundLabel:
     size: tuple[int, int]
     written: int
     is_picture: bool = False
+
+    @property
+    def is_hand_made(self) -> bool:
+        """Whether a person made or corrected it: no run replaces it unasked."""
+        return self.stamp.startswith(HAND_MADE)
 
 
 def find_label(path: Path) -> FoundLabel | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from excel_cam.run.plan import (
 )
 from excel_cam.run.record import run_record
 from excel_cam.run.settle import Settled, Work
-from excel_cam.wording import Report
+from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
     from excel_cam.run.labeller import LabelledPhotograph, Labeller
@@ -58,6 +58,7 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
     if not destination.overwrite:
         finished = finished_identity(read_runs(out), settled.known, settled.asked)
         if finished and not (plan := compare(settled.data.samples, destination, finished)).pending:
+            _tell_hand_made(plan, report)
             yield from (Outcome(sample, label_path(out, sample), kept=True) for sample in plan.samples)
             return
     work = work_of(request.work.shard, {"known": hash_json(settled.known)})
@@ -72,9 +73,15 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "resolved", identity.resolved)
         plan = plan_run(settled.data.samples, destination, identity)
+        _tell_hand_made(plan, report)
         batch_size = _batch_size(labeller, request.work, report)
-        stages = photograph_stages(labeller, destination, claims.require)
+        stages = photograph_stages(labeller, destination, claims.require, plan.hand_made)
         yield from _label(settled, plan, identity, labeller, stages, batch_size, started, report)
+
+
+def _tell_hand_made(plan: Plan, report: Report) -> None:
+    if plan.hand_made:
+        report(f"{len(plan.hand_made):,} hand-made labels stay as they are; {OVERWRITE_HAND_MADE} replaces them")
 
 
 def _prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
@@ -130,6 +137,8 @@ def _label(
         seconds = round(time.monotonic() - started, 1)
         spread = record["work"] | {"batch_size": min(batch_size, labeller.batch_limit or batch_size)}
         closed = {**record, "work": spread, "state": state, "counts": tally.counts(), "seconds": seconds}
+        if plan.hand_made:
+            closed["hand_made"] = len(plan.hand_made)
         write_run(out, closed, work.shard)
 
     try:
@@ -188,11 +197,13 @@ def _open_record(settled: Settled, record: dict[str, Any]) -> None:
 
 
 def photograph_stages(
-    labeller: AnyLabeller, destination: Destination, require_folders: Callable[[], None]
-) -> Stages[LabelledPhotograph]:
+    labeller: AnyLabeller, destination: Destination, require_folders: Callable[[], None],
+    hand_made: Set[str] = frozenset(),
+) -> Stages[LabelledPhotograph]:  # fmt: skip
     """How a photograph is read, labelled, and written to its destination, class maps first where they are asked for.
 
-    require_folders: raises `OutputError` where the destination is no longer this run's.
+    require_folders: raises `OutputError` where the destination is no longer this run's. hand_made: names of the labels
+    that stay as they are; class maps alone are written for them.
     """
 
     def read(path: Path) -> Photograph:
@@ -208,7 +219,8 @@ def photograph_stages(
         if destination.cams is not None:  # first the maps: whoever finds the label finds them too
             maps = photograph.as_stored(result.maps)
             write_maps(maps_path(destination.cams, sample), maps, sample.tags, label.shape, stamp)
-        write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
+        if sample.name not in hand_made:
+            write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
         least = 1 if labeller.has_background else 0
         return bool(((label >= least) & (label != IGNORE)).any())
 

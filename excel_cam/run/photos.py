@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.classes import IGNORE
+from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.errors import ImageError, OutputError, UsageError
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import read_photograph
@@ -26,7 +26,7 @@ from excel_cam.labels.records import check_writable
 from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
 from excel_cam.run.plan import still_fits
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
-from excel_cam.wording import Report
+from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
     from excel_cam.run.labeller import Labeller
@@ -58,6 +58,7 @@ class Writing:
 
     png_mode: str = "L"
     overwrite: bool = False
+    overwrite_hand_made: bool = False
 
 
 def choose_places(photographs: Sequence[Path], out: Path | None, report: Report) -> list[Place]:
@@ -115,8 +116,9 @@ def label_photographs(
 ) -> Generator[PhotoOutcome, None, None]:  # fmt: skip
     """Label each photograph with all the classes, write its files, and yield what became of it.
 
-    A label made by the same command is kept. Raises `OutputError` before any work where other files are in the way,
-    `ModelError` and `KnowledgeError` as the model and its text rows do.
+    A label made by the same command is kept, and one that a person made, without a look at the photograph. Raises
+    `OutputError` before any work where other files are in the way, `ModelError` and `KnowledgeError` as the model and
+    its text rows do.
     """
     check_crf_backend(settings.crf_backend)
     for folder in {place.label.parent for place in places}:
@@ -125,16 +127,30 @@ def label_photographs(
         found = {place.label: find_label(place.label) for place in places}
         for path, label in found.items():
             refuse_picture(path, label)
+        hand_made = {path for path, label in found.items() if label is not None and label.is_hand_made}
+        if hand_made and not writing.overwrite_hand_made:
+            report(f"{len(hand_made):,} hand-made labels stay as they are; {OVERWRITE_HAND_MADE} replaces them")
+            for place in places:
+                if place.label in hand_made:  # of classes that may be others than those of this command
+                    yield PhotoOutcome(place, class_shares(read_mask(place.label, MAX_CLASSES)), kept=True)
+            places = [place for place in places if place.label not in hand_made]
+            if not places:
+                return
+        found = {place.label: found[place.label] for place in places}
         if not writing.overwrite:
             _refuse_foreign(places, found)
         labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
         if not writing.overwrite:
-            others = [str(path) for path, label in found.items() if label is not None and label.stamp != stamp]
+            others = [
+                str(path)
+                for path, label in found.items()
+                if label is not None and label.stamp != stamp and path not in hand_made
+            ]
             if others:
                 raise OutputError(_in_the_way(others, "made with other settings, classes or weights"))
         for place in places:
             label = None if writing.overwrite else found[place.label]
-            keep = label is not None and still_fits(label, place.photograph)
+            keep = label is not None and place.label not in hand_made and still_fits(label, place.photograph)
             try:
                 yield _label_one(place, choice.names, labeller, stamp, writing, keep, claims)
             except ImageError as error:

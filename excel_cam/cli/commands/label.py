@@ -14,6 +14,7 @@ from excel_cam.cli.options import (
     chosen_model,
     chosen_settings,
     model_options,
+    overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
     settings_options,
@@ -30,7 +31,8 @@ from excel_cam.cli.progress import reporter
     "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."
 )
 @png_mode_option
-@overwrite_option("Replace files that are there.")
+@overwrite_option("Replace files that are there, but for hand-made labels.")
+@overwrite_hand_made_option()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
@@ -39,7 +41,7 @@ from excel_cam.cli.progress import reporter
 @click.pass_context
 def label(
     ctx: click.Context, /, photographs: tuple[Path, ...], classes: str, out: Path | None, knowledge: Path | None,
-    png_mode: str, overwrite: bool, as_json: bool, quiet: bool, **_: Any,
+    png_mode: str, overwrite: bool, overwrite_hand_made: bool, as_json: bool, quiet: bool, **_: Any,
 ) -> None:  # fmt: skip
     """Label single photographs: photo.png and a picture to look at, photo.overlay.jpg, beside each.
 
@@ -65,7 +67,7 @@ def label(
     report("labels: 0 background, " + ", ".join(f"{value} {name}" for value, name in enumerate(choice.names, 1)))
     if choice.without_sentences and settings.attributes != "none":
         report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
-    writing = Writing(png_mode, overwrite)
+    writing = Writing(png_mode, overwrite, overwrite_hand_made)
     results = label_photographs(places, choice, chosen_model(ctx), settings, writing, report)
     if print_photographs(results, choice.names, as_json, report):
         ctx.exit(EXIT_SOME_FAILED)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from excel_cam.classes import BACKGROUND_NAMES, IGNORE, IGNORED_NAMES, voc_palette
 from excel_cam.errors import DataError
-from excel_cam.export.formats import Format, Images, LabelledImage, refuse_reserved, write_lines
+from excel_cam.export.formats import Format, Images, LabelledImage, write_lines
 from excel_cam.export.masks import png_bytes
 from excel_cam.files.atomic import json_bytes, write_atomically
 
@@ -29,6 +29,7 @@ class CVAT(Format):
 
     name = "cvat"
     upright = True
+    reserved = (BACKGROUND_NAMES[0], IGNORED_NAMES[0])
     final_files = ("labelmap.txt", "ImageSets/Segmentation/default.txt", "cvat_labels.json")
 
     def image_file(self, name: str) -> str:
@@ -62,7 +63,7 @@ class CVAT(Format):
 
     def check_classes(self) -> None:
         """Fields of the label map are parted by colons."""
-        refuse_reserved(self.class_names, (BACKGROUND_NAMES[0], IGNORED_NAMES[0]), self.name)
+        super().check_classes()
         for name in self.class_names:
             if ":" in name or name.startswith("#"):
                 raise DataError(f"class '{name}' holds a colon or begins with #, CVAT's label map cannot name it")

@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from excel_cam.classes import IGNORE, IGNORED_NAMES, voc_palette
-from excel_cam.export.formats import Format, Images, LabelledImage, refuse_reserved
+from excel_cam.export.formats import Format, Images, LabelledImage
 from excel_cam.files.annotations.brush_rle import encode_brush
 from excel_cam.files.atomic import replacing, write_atomically
 
@@ -35,6 +35,7 @@ class LabelStudio(Format):
     upright: ClassVar[bool] = True
     final_files: ClassVar[tuple[str, ...]] = ("tasks.json", "labeling_interface.xml")
     parts_folder: ClassVar[str] = ".label-studio-parts"
+    reserved: ClassVar[tuple[str, ...]] = IGNORED_NAMES[:1]
 
     def options(self) -> dict[str, Any]:
         """The photographs' address."""
@@ -71,10 +72,6 @@ class LabelStudio(Format):
     def bytes_of(self, image: LabelledImage) -> int:
         """Runs in decimal digits, some five times the PNG, and there twice until they are joined."""
         return 2 * (5 * image.label.stat().st_size + 300)
-
-    def check_classes(self) -> None:
-        """Pixels to ignore are a label too."""
-        refuse_reserved(self.class_names, IGNORED_NAMES[:1], self.name)
 
     def finish(self, out: Path, images: Images) -> list[str]:
         """Join all tasks, and write the labeling interface."""

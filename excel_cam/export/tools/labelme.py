@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import BACKGROUND_NAMES, IGNORE, IGNORED_NAMES
 from excel_cam.errors import DataError
-from excel_cam.export.formats import Format, Images, LabelledImage, refuse_reserved, write_lines
+from excel_cam.export.formats import Format, Images, LabelledImage, write_lines
 from excel_cam.export.masks import link_to
 from excel_cam.files.annotations.outlines import Outline, fill_polygon, regions
 from excel_cam.files.atomic import json_line
@@ -28,6 +28,7 @@ class Labelme(Format):
 
     name = "labelme"
     upright = True
+    reserved = (BACKGROUND, IGNORED)
     final_files = ("labels.txt",)
 
     def image_file(self, name: str) -> str:
@@ -55,10 +56,6 @@ class Labelme(Format):
     def bytes_of(self, image: LabelledImage) -> int:
         """Corners in decimal digits."""
         return 10 * image.label.stat().st_size + 400
-
-    def check_classes(self) -> None:
-        """Background and pixels to ignore are labels too."""
-        refuse_reserved(self.class_names, (BACKGROUND, IGNORED), self.name)
 
     def check_suffixes(self, suffixes: set[str]) -> None:
         """A photograph beside its JSON must not be one."""

@@ -59,7 +59,9 @@ class Ultralytics(MaskFormat):
         """Its list is read line by line, stripped, and the last folder `images` of a path is swapped."""
         super().check_name(name)
         if "images" in PurePosixPath(name).parts[:-1]:
-            raise DataError(f"name '{name}' has a folder called images, which Ultralytics would swap; rename the folder")
+            raise DataError(
+                f"name '{name}' has a folder called images, which Ultralytics would swap; rename the folder"
+            )
         if name != name.strip() or "./" in name:
             raise DataError(f"name '{name}' holds './', or a space at an end, which Ultralytics' list loses; rename it")
 

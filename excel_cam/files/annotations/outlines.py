@@ -21,6 +21,7 @@ from scipy import ndimage
 
 Point = tuple[int, int]  # x, y: column and row
 Outline = tuple[Point, ...]  # closed: from the last point a line goes to the first
+Box = tuple[float, float, float, float]  # least x and y, greatest x and y
 
 _CLOCKWISE = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (rows, columns), from the east
 _NORTH, _SOUTH = 6, 2
@@ -137,7 +138,20 @@ def regions(label: NDArray[np.integer], values: Sequence[int] | None = None) -> 
 
 def fill_polygon(points: Sequence[tuple[float, float]], size: tuple[int, int]) -> NDArray[np.bool_]:
     """The (H, W) pixels within a closed outline of (x, y), those under the outline included, as Pillow draws it."""
-    height, width = size
-    canvas = Image.new("1", (width, height))
+    canvas = Image.new("1", size[::-1])
     ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points], fill=1, outline=1)
+    return np.asarray(canvas)
+
+
+def fill_rectangle(box: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The (H, W) pixels of a rectangle, its edges included, as Pillow draws it."""
+    canvas = Image.new("1", size[::-1])
+    ImageDraw.Draw(canvas).rectangle(box, fill=1, outline=1)
+    return np.asarray(canvas)
+
+
+def fill_ellipse(box: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The (H, W) pixels of the ellipse that a box holds, its edge included, as Pillow draws it."""
+    canvas = Image.new("1", size[::-1])
+    ImageDraw.Draw(canvas).ellipse(box, fill=1, outline=1)
     return np.asarray(canvas)
