@@ -212,13 +212,14 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which frozen model to load, onto what, and how precisely; see `clip_model.load_model`."""
+    """Which frozen model to load, onto what, how precisely, and with how many threads; see `load_model`."""
 
     name: str = "ViT-B-16-quickgelu"  # plain ViT-B-16 would build GELU, which OpenAI's weights were not trained with
     pretrained: str = "openai"
     weights: Path | None = None  # a checkpoint file, instead of `pretrained`
     device: str = "auto"
     precision: str = "auto"
+    threads: int | None = None  # of torch on a CPU; None: as many as this process has processors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """No test reads or writes the user's cache or data sets; all tests of a session share one cache."""
     monkeypatch.setenv("EXCEL_CAM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     launchers = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
-    for name in ("EXCEL_CAM_VOC_ROOT", "EXCEL_CAM_COCO_ROOT", "HF_HOME", "HF_HUB_CACHE", *launchers):
+    roots = (f"EXCEL_CAM_{name}_ROOT" for name in ("VOC", "COCO", "CONTEXT", "ADE20K", "CITYSCAPES"))
+    for name in (*roots, "HF_HOME", "HF_HUB_CACHE", *launchers):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 

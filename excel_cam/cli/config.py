@@ -38,7 +38,7 @@ else:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONFIG_VARIABLE = "EXCEL_CAM_CONFIG"
-ROOTS = ("voc", "coco")  # data sets whose folder the table [roots] may tell
+ROOTS = ("voc", "coco", "context", "ade20k", "cityscapes")  # data sets whose folder the table [roots] may tell
 _ROOTS_META = "excel_cam.roots"
 _NOT_SETTINGS = ("config", "print_config", "help")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from excel_cam.classes import DATASET_CLASSES, SPLITS, WITHOUT_BACKGROUND
 from excel_cam.errors import SettingsError, UsageError
+from excel_cam.files.processors import processors
 from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
@@ -21,13 +22,43 @@ from excel_cam.wording import OVERWRITE_HAND_MADE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class KnowledgePath(click.Path):  # type: ignore[type-arg,unused-ignore]
+    """A knowledge base: the name of a shipped one, which goes before a file or folder of that name, or a file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name or file as a path, as `find_knowledge` takes its text."""
+        from excel_cam.knowledge.base import shipped_names
+
+        return Path(value) if str(value) in shipped_names() else super().convert(value, param, ctx)
+
+
 FILE = click.Path(dir_okay=False, path_type=Path)
+KNOWLEDGE = KnowledgePath(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+DATA_SETS = (*DATASET_CLASSES, "demo", "folder")
+LEARNABLE = tuple(name for name in DATA_SETS if name not in WITHOUT_BACKGROUND)  # what the trained half can take
+ALL_SPLITS = tuple(dict.fromkeys(split for splits in SPLITS.values() for split in splits))
 STARTS_AGAIN_META = "excel_cam.starts_again"  # True with --overwrite; absent for commands that never go on
 CONFIG_META = "excel_cam.config"  # where a command's context keeps the path of its config file
+MOST_THREADS = 1024
 MOST_PHOTOGRAPHS = 1024  # in one batch; and threads that decode them
 _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
+
+root_option = click.option(
+    "--root", type=FOLDER, help="The data set's folder; left out, it is looked for, but for that of a `folder`."
+)
+
+split_option = click.option(
+    "--split", type=click.Choice(ALL_SPLITS), show_default="its training split; train_aug for voc",
+    help="One of the data set's own splits; of coco the default is train2014, else the only one there.",
+)  # fmt: skip
+
+knowledge_option = click.option(
+    "--kb", "knowledge", type=KNOWLEDGE, metavar="NAME|FILE",
+    help="Knowledge base, a file or a shipped one by name; left out, the data set's own.",
+)  # fmt: skip
 
 lvc_option = click.option(
     "--lvc",
@@ -168,6 +199,8 @@ def model_options(command: Command) -> Command:
         click.option("--device", default=_DEFAULTS.device, show_default=True, help="auto, cpu, cuda or cuda:INDEX."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default=_DEFAULTS.precision,
                      show_default=True, help="Matrix products of the image tower; auto is fp32 on a CPU."),
+        click.option("--threads", type=click.IntRange(1, MOST_THREADS), show_default="processors this process may use",
+                     help="Threads that compute on a CPU; labels are equal but for the last digits of sums."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -180,7 +213,7 @@ def chosen_model(ctx: click.Context) -> ModelChoice:
     name = p["model"]
     if p.get("dataset") == "demo" and not any(_is_given(ctx, option) for option in ("model", "pretrained", "weights")):
         name = SHIPPED_MODEL
-    return locate_shipped(ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"]))
+    return locate_shipped(ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"], p["threads"]))
 
 
 def _is_given(ctx: click.Context, parameter: str) -> bool:
@@ -195,8 +228,7 @@ def refuse_two_name_sources(dataset: str | None, classes: Path | None) -> None:
 
 def default_workers() -> int:
     """Decoding threads: one per processor this process may use, 8 at most."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, count)
+    return min(8, processors())
 
 
 class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -37,9 +37,8 @@ def run_and_print(request: Request, report: Report, as_json: bool, quiet: bool) 
     ):  # fmt: skip
         for outcome in outcomes:
             tally.add(outcome)
-            bar.update()
-            if outcome.reason is not None and not quiet:
-                bar.clear()
+            bar.skip() if outcome.kept else bar.update()
+            if outcome.reason is not None:
                 report(f"failed: {outcome.sample.name}: {outcome.reason}")
             elif outcome.reason is None and printing:
                 names = settled.label_names

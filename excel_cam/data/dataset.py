@@ -25,7 +25,7 @@ class Sample:
 class DataSet:
     """The images to label, in order, and what their classes are called."""
 
-    name: str  # 'voc', 'coco', 'demo' or 'folder'
+    name: str  # as `--dataset` has it
     root: Path
     class_names: tuple[str, ...]  # label order: the class at index i has label i + 1
     prompt_names: tuple[str, ...]  # what the text encoder is told, one per class

@@ -11,10 +11,12 @@ from typing import cast
 from excel_cam.data.coco import default_split, find_coco_root, open_coco
 from excel_cam.data.dataset import DataSet
 from excel_cam.data.folder import open_folder
+from excel_cam.data.masked import MASKED, find_masked_root, open_masked
 from excel_cam.data.voc import VOC_DEFAULT_SPLIT, find_voc_root, open_demo, open_voc
 from excel_cam.errors import UsageError
 from excel_cam.files.lists import read_entries
-from excel_cam.knowledge.base import KnowledgeBase, class_limit, prompts_alone, read_knowledge, shipped_knowledge
+from excel_cam.knowledge.base import KnowledgeBase, class_limit, find_knowledge, prompts_alone, shipped_knowledge
+from excel_cam.wording import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +28,16 @@ class Source:
     split: str | None = None
     tags: Path | None = None
     classes: Path | None = None
-    knowledge: Path | None = None
+    knowledge: Path | None = None  # a file, or the name of a shipped one
     names_from: str | None = None  # a file of names, or "-" for standard input
     roots: Mapping[str, Path] = field(default_factory=dict)  # folders of data sets, from a config file
 
 
-def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
-    """Open the data set asked for, and say how its root was found; raises `UsageError` or `DataError`."""
+def open_source(source: Source, out: Path | None = None, report: Report = lambda _: None) -> tuple[DataSet, str]:
+    """Open the data set asked for, and say how its root was found; raises `UsageError` or `DataError`.
+
+    report: told what takes long, before it begins.
+    """
     if source.dataset != "folder" and source.classes is not None:
         raise UsageError(
             f"--classes: the classes of {source.dataset} are fixed; other classes go with --dataset folder"
@@ -46,6 +51,9 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     if source.dataset == "coco":
         root, found = find_coco_root(source.root, os.environ, source.roots.get("coco"))
         return open_coco(root, source.split or default_split(root), source.tags, names), found
+    if source.dataset in MASKED:
+        root, found = find_masked_root(source.dataset, source.root, os.environ, source.roots)
+        return open_masked(source.dataset, root, source.split, source.tags, names, report), found
     if source.dataset == "demo":
         brought = {"--root": source.root, "--split": source.split, "--tags": source.tags}
         if given := [option for option, value in brought.items() if value is not None]:
@@ -55,7 +63,7 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     if absent := [option for option, value in needed.items() if value is None]:
         raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
     root, classes, tags = (cast(Path, value) for value in needed.values())
-    has_background = source.knowledge is None or read_knowledge(source.knowledge).has_background
+    has_background = source.knowledge is None or find_knowledge(str(source.knowledge)).has_background
     limit = class_limit(has_background)
     return open_folder(root, classes, tags, names, labels_folder=out, class_limit=limit), "--root"
 
@@ -63,7 +71,7 @@ def open_source(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
 def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:
     """The knowledge base for a data set's classes: the file given, else the shipped one, else prompts alone."""
     if source.knowledge is not None:
-        knowledge = read_knowledge(source.knowledge)
+        knowledge = find_knowledge(str(source.knowledge))
     elif data.name == "folder":
         return prompts_alone(data.name, data.class_names, data.prompt_names)
     else:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from excel_cam.classes import COCO_CLASSES, VOC_CLASSES
+from excel_cam.classes import COCO_CLASSES, DATASET_CLASSES, VOC_CLASSES
 from excel_cam.data.coco import coco_images, default_split, find_coco_root
 from excel_cam.data.dataset import DataSet, Sample
+from excel_cam.data.masked import MASKED, chosen_split, find_masked_root, masked_images
 from excel_cam.data.source import Source
 from excel_cam.data.voc import VOC_DEFAULT_SPLIT, find_voc_root, voc_images
 from excel_cam.errors import DataError, UsageError
@@ -25,7 +26,7 @@ NO_TAGS = "none"  # what such a data set's `tags_source` is
 def open_untagged(source: Source, out: Path | None = None) -> tuple[DataSet, str]:
     """Open the images of a data set without their tags, and say how its root was found.
 
-    Class names are those of voc, coco and demo; a folder has none. Raises `UsageError` or `DataError`.
+    Class names are those of the data set; a folder has none. Raises `UsageError` or `DataError`.
     """
     if source.dataset == "folder" and source.split is not None:
         raise UsageError("--split: a folder has no splits; narrow it with --list")
@@ -36,6 +37,11 @@ def open_untagged(source: Source, out: Path | None = None) -> tuple[DataSet, str
         files, listed_in = coco_images(root, split)
         finder = NameFinder(files, number=coco_number)
         return _data_set("coco", root, COCO_CLASSES, _narrowed(files, finder, names, listed_in), split, names), found
+    if source.dataset in MASKED:
+        root, found = find_masked_root(source.dataset, source.root, os.environ, source.roots)
+        split = chosen_split(source.dataset, source.split)
+        files, notes = masked_images(source.dataset, root, split, names)
+        return _data_set(source.dataset, root, DATASET_CLASSES[source.dataset], files, split, names, notes), found
     if source.dataset == "folder":
         if source.root is None:
             raise UsageError("--dataset folder needs --root")

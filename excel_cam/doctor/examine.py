@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE, MAX_CLASSES
-from excel_cam.doctor.findings import Collector, Finding, errors_left
+from excel_cam.doctor.findings import LOWER_BACKGROUND, Collector, Finding, errors_left
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.errors import DataError
@@ -32,7 +32,10 @@ MOSTLY = 0.5  # share of 255 above which a label is worth a warning
 
 @dataclass(frozen=True, kw_only=True)
 class Examination:
-    """What is examined. class_names None: the class list is not known, and what needs it is not looked for."""
+    """What is examined. class_names None: the class list is not known, and what needs it is not looked for.
+
+    has_background: whether label 0 is background; else it is the first class.
+    """
 
     labels: Path
     class_names: tuple[str, ...] | None = None
@@ -40,20 +43,28 @@ class Examination:
     tags: Tags | None = None
     fix: bool = False
     fix_command: tuple[str, ...] = ()  # what mends the fixable findings, as typed
+    has_background: bool = True
+
+    @property
+    def greatest(self) -> int:
+        """The greatest label value of a class."""
+        count = MAX_CLASSES if self.class_names is None else len(self.class_names)
+        return count if self.has_background or self.class_names is None else count - 1
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """The result: findings, errors first, and what the labels hold.
 
-    pixels: of all readable labels. class_images, class_pixels: by class name, of the labels where they are in range.
+    pixels: of all readable labels. background_pixels: None where there is no background class. class_images,
+    class_pixels: by class name, of the labels where they are in range.
     """
 
     labels: int
     findings: tuple[Finding, ...]
     pixels: int
     ignored_pixels: int
-    background_pixels: int
+    background_pixels: int | None
     class_images: Mapping[str, int]
     class_pixels: Mapping[str, int]
 
@@ -68,9 +79,10 @@ class Diagnosis:
 
     def to_json_dict(self) -> dict[str, Any]:
         """The diagnosis as JSON can hold it."""
+        background = self.background_pixels
         return {
             "labels": self.labels, "ok": not self.failed, "ignored_share": round(self.share(self.ignored_pixels), 6),
-            "background_share": round(self.share(self.background_pixels), 6),
+            "background_share": None if background is None else round(self.share(background), 6),
             "classes": [
                 {"name": name, "images": self.class_images[name], "share": round(self.share(pixels), 6)}
                 for name, pixels in self.class_pixels.items()
@@ -82,10 +94,13 @@ class Diagnosis:
         """The diagnosis for a terminal."""
         for finding in self.findings:
             yield str(finding)
-        ignored, background = (100 * self.share(n) for n in (self.ignored_pixels, self.background_pixels))
+        ignored = 100 * self.share(self.ignored_pixels)
+        background = ""
+        if self.background_pixels is not None:
+            background = f"background {100 * self.share(self.background_pixels):.1f} %, "
         seen = sum(1 for count in self.class_images.values() if count)
         classes = f"{seen} of {len(self.class_images)} classes seen; " if self.class_images else ""
-        yield f"{self.labels:,} labels: {classes}background {background:.1f} %, 255 (ignored) {ignored:.1f} %"
+        yield f"{self.labels:,} labels: {classes}{background}255 (ignored) {ignored:.1f} %"
         if not self.findings:
             yield "nothing wrong found"
 
@@ -100,8 +115,12 @@ class _Counts:
     first_with: dict[bytes, str] = field(default_factory=dict)  # digest of a label -> the first name that has it
 
 
-def examine(examination: Examination, on_label: Callable[[], None] = lambda: None) -> Diagnosis:
-    """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each.
+def examine(
+    examination: Examination, on_label: Callable[[], None] = lambda: None,
+    on_total: Callable[[int], None] = lambda _: None,
+) -> Diagnosis:  # fmt: skip
+    """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each,
+    `on_total` is told before how many there are.
 
     Raises `DataError` where there are no labels or a folder cannot be read, `OutputError` where a fix is not written,
     or a run that writes labels is at work in the folder.
@@ -112,6 +131,7 @@ def examine(examination: Examination, on_label: Callable[[], None] = lambda: Non
         raise DataError(
             f"{labels}: no label PNGs in this folder; labels are <name>.png, other formats lose their values"
         )
+    on_total(len(names))
     if not examination.fix:
         return _examine_all(examination, names, on_label)
     with claimed({labels: Work()}):
@@ -154,8 +174,7 @@ def _examine_label(
 ) -> tuple[int, int] | None:
     """Look at one label, count what it holds, mend it where asked; returns its (H, W), None where it is unreadable."""
     path, found = mask_path(examination.labels, name), counts.found
-    class_names = examination.class_names
-    look = look_at_label(path, MAX_CLASSES if class_names is None else len(class_names))
+    look = look_at_label(path, examination.greatest)
     if look.fault is not None:
         mend = examination.fix and look.can_be_fixed
         if mend and look.mask is not None:
@@ -164,35 +183,37 @@ def _examine_label(
     if look.out_of_range:
         found.add("out-of-range", name)
     elif look.mask is not None:
-        _count(name, look.mask.astype(np.uint8, copy=False), tags, class_names, counts)
+        _count(examination, name, look.mask.astype(np.uint8, copy=False), tags, counts)
     return look.size
 
 
 def _count(
-    name: str, mask: NDArray[np.uint8], tags: Sequence[int] | None, class_names: Sequence[str] | None, counts: _Counts
+    examination: Examination, name: str, mask: NDArray[np.uint8], tags: Sequence[int] | None, counts: _Counts
 ) -> None:
     """Count the pixels of one label in range, and note what is odd about them."""
     found, pixels = counts.found, _value_counts(mask)
     counts.pixels += pixels
     counts.images += pixels > 0
-    present = [int(value) for value in np.flatnonzero(pixels) if value not in (0, IGNORE)]
-    if pixels[IGNORE] > MOSTLY * mask.size:
-        found.add("mostly-ignored", name)
+    first = int(examination.has_background)  # label value of the first class
+    present = [int(value) for value in np.flatnonzero(pixels) if first <= value != IGNORE]
+    named = {value: f"{name} ({_class_name(value, examination)})" for value in present}
     if not present and (tags is None or len(tags)):
-        found.add("all-background", name)
-    if len(present) == 1 and pixels[0] == pixels[IGNORE] == 0:
-        found.add("one-class", f"{name} ({_class_name(present[0], class_names)})")
+        found.add("all-background" if examination.has_background else "nothing-labelled", name)
+    if pixels[IGNORE] > MOSTLY * mask.size and (present or examination.has_background):
+        found.add("mostly-ignored", name)
+    if examination.has_background and len(present) == 1 and pixels[0] == pixels[IGNORE] == 0:
+        found.add("one-class", named[present[0]])
     if tags is not None:
-        tagged = {tag + 1 for tag in tags}
+        tagged = {tag + first for tag in tags}
         for value in sorted(tagged.difference(present)):
-            found.add("tag-without-pixel", f"{name} ({_class_name(value, class_names)})")
+            found.add("tag-without-pixel", f"{name} ({_class_name(value, examination)})")
         for value in sorted(set(present).difference(tagged)):
-            found.add("pixel-without-tag", f"{name} ({_class_name(value, class_names)})")
+            found.add("pixel-without-tag", named[value])
     if present:  # labels without a class are alike for good reason
         digest = hashlib.blake2b(mask.tobytes(), digest_size=16, key=str(mask.shape).encode()).digest()
-        first = counts.first_with.setdefault(digest, name)
-        if first != name:
-            found.add("same-label", f"{name} (as {first})")
+        earlier = counts.first_with.setdefault(digest, name)
+        if earlier != name:
+            found.add("same-label", f"{name} (as {earlier})")
 
 
 def _value_counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -203,31 +224,38 @@ def _value_counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-def _class_name(value: int, class_names: Sequence[str] | None) -> str:
-    return f"class {value}" if class_names is None else class_names[value - 1]
+def _class_name(value: int, examination: Examination) -> str:
+    if examination.class_names is None:
+        return f"class {value}"
+    return examination.class_names[value - examination.has_background]
 
 
-def _require_classes(counts: _Counts) -> None:
+def _require_classes(counts: _Counts, has_background: bool) -> None:
     """Where no label at all holds a class, say that alone: what else is odd about them comes from it."""
     values = [int(value) for value in np.flatnonzero(counts.pixels)]
+    classless = {0, IGNORE} if has_background else {IGNORE}
     # Labels whose values are in doubt may hold classes; labels of images without tags are rightly empty.
-    if {*values} <= {0, IGNORE} and "all-background" in counts.found.examples and not counts.found.examples.keys() & {
+    kinds = counts.found.examples.keys()
+    if {*values} <= classless and kinds & {"all-background", "nothing-labelled"} and not kinds & {
         "out-of-range", "unknown-colours", "transparent", "one-bit"
     }:  # fmt: skip
-        counts.found.drop("all-background", "mostly-ignored", "tag-without-pixel")
+        counts.found.drop("all-background", "nothing-labelled", "mostly-ignored", "tag-without-pixel")
         counts.found.add("no-class", values_text(values))
 
 
 def _conclude(examination: Examination, labels: int, counts: _Counts) -> Diagnosis:
-    _require_classes(counts)
-    class_names = examination.class_names or ()
-    images = {name: int(counts.images[value]) for value, name in enumerate(class_names, start=1)}
-    pixels = {name: int(counts.pixels[value]) for value, name in enumerate(class_names, start=1)}
+    has_background = examination.has_background
+    _require_classes(counts, has_background)
+    numbered = list(enumerate(examination.class_names or (), start=int(has_background)))
+    images = {name: int(counts.images[value]) for value, name in numbered}
+    pixels = {name: int(counts.pixels[value]) for value, name in numbered}
     for name, count in images.items():
         if not count and "no-class" not in counts.found.examples:
             counts.found.add("unseen-class", name)
     findings = counts.found.findings(
-        fix=shlex.join(examination.fix_command), labels=str(examination.labels), images=str(examination.images)
-    )
-    total, ignored, background = (int(n) for n in (counts.pixels.sum(), counts.pixels[IGNORE], counts.pixels[0]))
+        fix=shlex.join(examination.fix_command), labels=str(examination.labels), images=str(examination.images),
+        lower=LOWER_BACKGROUND if has_background else "look at them",
+    )  # fmt: skip
+    total, ignored = int(counts.pixels.sum()), int(counts.pixels[IGNORE])
+    background = int(counts.pixels[0]) if has_background else None
     return Diagnosis(labels, findings, total, ignored, background, images, pixels)

@@ -21,6 +21,7 @@ class Kind:
     remedy: str
 
 
+LOWER_BACKGROUND = "look at them; lower the background with `excel-cam generate --background-power 2`"
 _AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
 
 KINDS = {
@@ -68,14 +69,16 @@ KINDS = {
         WARNING, "labels have no class at all, only 0 and 255",
         "check that their images have tags; lower the background with `excel-cam generate --background-power 2`",
     ),
+    "nothing-labelled": Kind(
+        WARNING, "labels are 255 from edge to edge", "check that their images have tags: others are not labelled",
+    ),
     "one-class": Kind(
         WARNING, "labels are one class from edge to edge",
         "look at them; raise the background with `excel-cam generate --background-power 0.5`",
     ),
     "unseen-class": Kind(WARNING, "classes occur in no label", "check the spelling in tags and class list"),
     "tag-without-pixel": Kind(
-        WARNING, "tagged classes have no pixel in their label",
-        "look at them; lower the background with `excel-cam generate --background-power 2`",
+        WARNING, "tagged classes have no pixel in their label", "{lower}"
     ),
     "pixel-without-tag": Kind(
         WARNING, "classes in labels are not among their image's tags",

@@ -21,6 +21,7 @@ from excel_cam.evaluation.bootstrap import (
 )
 from excel_cam.evaluation.evaluate import evaluate_labels
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, or_none
+from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import mask_names
 from excel_cam.wording import percent
 
@@ -58,7 +59,7 @@ class Comparison:
 
 
 def compare_labels(
-    labels: Path, other: Path, truth: Path, class_names: Sequence[str], names: Sequence[str] | None = None,
+    labels: Path, other: Path, truth: Path | MaskFolder, class_names: Sequence[str], names: Sequence[str] | None = None,
     ignore_as: IgnoreAs = "background", has_background: bool = True,
 ) -> Comparison:  # fmt: skip
     """Evaluate two label folders against one truth; for the arguments and errors see `evaluate_labels`.

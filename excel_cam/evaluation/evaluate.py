@@ -15,6 +15,7 @@ import numpy as np
 from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
+from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import ClassSearch, mask_names, mask_path, read_mask
 from excel_cam.labels.folder import require_files
 from excel_cam.wording import percent, size_text
@@ -22,7 +23,7 @@ from excel_cam.wording import percent, size_text
 
 def evaluate_labels(
     labels: Path,
-    truth: Path,
+    truth: Path | MaskFolder,
     class_names: Sequence[str],
     names: Sequence[str] | None = None,
     ignore_as: IgnoreAs = "background",
@@ -31,7 +32,8 @@ def evaluate_labels(
 ) -> Evaluation:
     """Compare `labels/<name>.png` with `truth/<name>.png` for every name; one pair of masks in memory at a time.
 
-    class_names: the K foreground classes in label order. names: what to compare, repeats counted once; None means
+    truth: a folder of masks as labels are, or with a data set's own form. class_names: the K foreground classes in
+    label order. names: what to compare, repeats counted once; None means
     every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair
     with its confusion matrix.
     has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
@@ -49,23 +51,25 @@ def evaluate_labels(
     all_names = ("background", *class_names) if has_background else tuple(class_names)
     greatest = len(all_names) - 1  # label value
     chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
+    truth = MaskFolder(truth) if isinstance(truth, Path) else truth
     _check_pairs(labels, truth, chosen, listed=names is not None)
-    unlabelled = len(set(mask_names(truth)).difference(chosen)) if names is None else 0
+    unlabelled = len(set(truth.names()).difference(chosen)) if names is None else 0
 
     counts, search = PixelCounts(all_names, ignore_as), ClassSearch(has_background)
     for name in chosen:
-        label_path, truth_path = mask_path(labels, name), mask_path(truth, name)
-        label_mask, truth_mask = (read_mask(path, greatest, len(class_names)) for path in (label_path, truth_path))
+        label_path = mask_path(labels, name)
+        label_mask = read_mask(label_path, greatest, len(class_names))
+        truth_mask = truth.read(name, greatest, len(class_names))
         if label_mask.shape != truth_mask.shape:
             raise DataError(
-                f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth_path} is "
+                f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth.path(name)} is "
                 f"{size_text(truth_mask.shape)}; both must have the size of the photograph"
             )
         search.add(truth_mask)
         of_image = counts.add(label_mask, truth_mask)
         if on_image is not None:
             on_image(of_image)
-    search.require(truth)
+    search.require(truth.folder)
     return counts.evaluation(unlabelled)
 
 
@@ -110,7 +114,7 @@ def format_evaluation(evaluation: Evaluation, by_gap: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _check_pairs(labels: Path, truth: Path, names: Sequence[str], listed: bool) -> None:
+def _check_pairs(labels: Path, truth: MaskFolder, names: Sequence[str], listed: bool) -> None:
     """Raise DataError unless there are names and each has a label and a truth; before any mask is read."""
     if not names and listed:
         raise DataError(

@@ -16,7 +16,7 @@ from excel_cam.export.tools.labelme import Labelme
 from excel_cam.export.tools.loaders import FiftyOne, HuggingFace
 from excel_cam.export.tools.ultralytics import Ultralytics
 from excel_cam.export.trainers import TRAINERS
-from excel_cam.labels.folder import required_class_names
+from excel_cam.labels.folder import has_background_class, required_class_names
 from excel_cam.wording import Report
 
 _FORMATS: tuple[type[Format], ...] = (
@@ -47,11 +47,20 @@ def choose_format(
         pycocotools_mask()
     if image_url is not None and chosen is not LabelStudio:
         raise UsageError(f"--image-url is for --to label-studio; leave it out with --to {name}")
-    names = required_class_names(labels, dataset, classes, report)
+    class_names, has_background = required_class_names(labels, dataset, classes, report), True
+    if not has_background_class(labels, dataset):
+        if chosen.needs_background:
+            able = ", ".join(other for other, format in FORMATS.items() if not format.needs_background)
+            raise UsageError(
+                f"--to {name} needs a background class, and {labels} holds labels without one; choose one of {able}"
+            )
+        has_background = False
     if chosen is LabelStudio:
         folder = "" if images is None else f"{quote(images.resolve().name)}/"
-        made: Format = LabelStudio(names, LOCAL_FILES + folder if image_url is None else image_url)
+        made: Format = LabelStudio(
+            class_names, has_background, LOCAL_FILES + folder if image_url is None else image_url
+        )
     else:
-        made = chosen(names)
+        made = chosen(class_names, has_background)
     made.check_classes()
     return made

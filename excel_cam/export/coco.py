@@ -24,12 +24,13 @@ from excel_cam.files.images.masks import read_mask
 class CocoJSON(Format):
     """COCO's instances layout with one region per class and image, as COCO-Stuff has it.
 
-    Category ids are the label values, 1 and up; with COCO's own classes, COCO's own ids, 1 to 90 with gaps.
-    Image ids are the names where all are whole numbers (VOC's without their underscore), else 1, 2, 3, ... in the
-    order of the names. Pixels of 255 belong to no annotation.
+    Category ids are the label values, 1 and up (the values + 1, where there is no background class); with COCO's own
+    classes, COCO's own ids, 1 to 90 with gaps. Image ids are the names where all are whole numbers (VOC's without their
+    underscore), else 1, 2, 3, ... in the order of the names. Pixels of 255 belong to no annotation.
     """
 
     name = "coco-json"
+    needs_background = False
     final_files = ("annotations.json",)
     parts_folder = ".coco-json-parts"
 
@@ -39,12 +40,13 @@ class CocoJSON(Format):
 
     def encode(self, image: LabelledImage) -> bytes:
         """A JSON list: each class of the label with its regions as compressed RLE, area and box (x, y, w, h)."""
-        mask = read_mask(image.label, len(self.class_names))
-        values = [int(value) for value in np.unique(mask) if value not in (0, IGNORE)]
-        return json.dumps([_annotation(mask == value, self._category(value)) for value in values]).encode()
+        mask = read_mask(image.label, self.greatest, len(self.class_names))
+        first = int(self.has_background)  # label value of the first class
+        values = [int(value) for value in np.unique(mask) if first <= value != IGNORE]
+        return json.dumps([_annotation(mask == value, self._category(value - first)) for value in values]).encode()
 
-    def _category(self, value: int) -> int:
-        return COCO_CATEGORY_IDS[value - 1] if tuple(self.class_names) == COCO_CLASSES else value
+    def _category(self, index: int) -> int:
+        return COCO_CATEGORY_IDS[index] if tuple(self.class_names) == COCO_CLASSES else index + 1
 
     def bytes_of(self, image: LabelledImage) -> int:
         """Run lengths need about as much as the PNG does, and are there twice until they are joined."""
@@ -57,7 +59,7 @@ class CocoJSON(Format):
         return ["coco-json: pixels of 255 (ignore) are in no annotation; COCO has no such value"]
 
     def _write(self, stream: IO[str], out: Path, images: Images) -> None:
-        categories = [{"id": self._category(value), "name": name} for value, name in enumerate(self.class_names, 1)]
+        categories = [{"id": self._category(index), "name": name} for index, name in enumerate(self.class_names)]
         identify = image_ids(image.name for image in images())
         stream.write('{"info": {"description": "pseudo-labels from excel-cam"},\n')
         stream.write(f'"categories": {json.dumps(categories)},\n"images": [\n')

@@ -34,27 +34,48 @@ class LabelledImage:
     keys: tuple[int, ...]
     orientation: int = 1
 
-    def mask(self, class_count: int) -> NDArray[np.uint8]:
-        """The (H, W) label values as the format shows them; raises `DataError` for a damaged label."""
-        return turn_upright(read_mask(self.label, class_count).astype(np.uint8, copy=False), self.orientation)
-
 
 Images = Callable[[], Iterator[LabelledImage]]  # can be gone through several times
 
 
 @dataclass(frozen=True)
 class Format(ABC):
-    """What one trainer reads. class_names: the K foreground classes in label order."""
+    """What one trainer reads.
+
+    class_names: the K classes in label order. has_background: whether label 0 is background; else it is the first one.
+    """
 
     class_names: tuple[str, ...]
+    has_background: bool = True
     name: ClassVar[str]
     needs_maps: ClassVar[bool] = False
+    needs_background: ClassVar[bool] = True  # whether it can make nothing of labels without a background class
     one_suffix: ClassVar[bool] = False  # whether all photographs have to end alike
     upright: ClassVar[bool] = False  # whether its tool turns photographs upright, by EXIF; labels have to be, then
     parts_folder: ClassVar[str] = ""  # of images' files that are joined, and removed, at the end; "" where they stay
     final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
     reserved: ClassVar[tuple[str, ...]] = ()  # names of labels that are no classes
     starting_file: ClassVar[str] = ""  # one to start from, which the user may change; "" where there is none
+
+    @property
+    def greatest(self) -> int:
+        """The greatest label value of a class."""
+        return len(self.class_names) - (not self.has_background)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the label values 0, 1, ... stand for."""
+        return ("background", *self.class_names) if self.has_background else self.class_names
+
+    @property
+    def names_of_values(self) -> dict[int, str]:
+        """The classes by label value, without the background."""
+        return dict(enumerate(self.class_names, start=int(self.has_background)))
+
+    def mask_of(self, image: LabelledImage) -> NDArray[np.uint8]:
+        """The (H, W) values of a label, as the format shows it; raises `DataError` for a damaged one."""
+        mask = read_mask(image.label, self.greatest, len(self.class_names)).astype(np.uint8, copy=False)
+        return turn_upright(mask, image.orientation)
 
     @abstractmethod
     def image_file(self, name: str) -> str:

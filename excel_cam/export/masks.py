@@ -11,9 +11,11 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from excel_cam.classes import voc_palette
+from excel_cam.classes import ADE20K_CLASSES, CITYSCAPES_CLASSES, CONTEXT_CLASSES, IGNORE, MASK_FORMS, voc_palette
 from excel_cam.errors import DataError, OutputError
 from excel_cam.export.formats import Format, Images, LabelledImage, check_columns, two_columns, write_lines
 
@@ -42,6 +44,7 @@ def link_to(link: Path, photographs: Path) -> bool:
 class MaskFormat(Format):
     """A trainer that reads label PNGs: 8-bit `L`, whatever the labels' own mode."""
 
+    needs_background = False
     folder: ClassVar[str]
     photograph_folder: ClassVar[str]
 
@@ -51,7 +54,11 @@ class MaskFormat(Format):
 
     def encode(self, image: LabelledImage) -> bytes:
         """The label again, as 8-bit `L` PNG."""
-        return png_bytes(Image.fromarray(image.mask(len(self.class_names))))
+        return png_bytes(Image.fromarray(self.values_of(self.mask_of(image))))
+
+    def values_of(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The values that the trainer has for an (H, W) label's."""
+        return mask
 
     def bytes_of(self, image: LabelledImage) -> int:
         """As the label's own file."""
@@ -89,7 +96,12 @@ class DeepLab(MaskFormat):
 
 
 class MMSegmentation(MaskFormat):
-    """mmsegmentation 1.x: `BaseSegDataset` with an `ann_file` of bare names."""
+    """mmsegmentation 1.x: `BaseSegDataset` with an `ann_file` of bare names.
+
+    Labels of ADE20K and of Pascal Context's 59 classes are numbered as its own configurations of these read them: 0 is
+    ignored, classes from 1 on, and `reduce_zero_label` takes them back to 0. Cityscapes' labels are train ids already;
+    their files end as that data set's do.
+    """
 
     name = "mmseg"
     one_suffix = True
@@ -97,6 +109,30 @@ class MMSegmentation(MaskFormat):
     photograph_folder = "img_dir"
     final_files = ("splits/train.txt",)
     starting_file = "excel_cam_dataset.py"
+
+    @property
+    def zero_is_ignored(self) -> bool:
+        """Whether exported masks are numbered from 1 on, for `reduce_zero_label`."""
+        return not self.has_background and self.class_names in (ADE20K_CLASSES, CONTEXT_CLASSES)
+
+    @property
+    def endings(self) -> tuple[str, str]:
+        """What the names of photographs and of exported masks end in, which the list leaves out."""
+        if self.has_background or self.class_names != CITYSCAPES_CLASSES:
+            return "", ""
+        form = MASK_FORMS["cityscapes"][1]
+        return form.image_ending, form.ending
+
+    def values_of(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Label values, or those + 1 with 0 for 255."""
+        return np.where(mask == IGNORE, 0, mask + 1).astype(np.uint8) if self.zero_is_ignored else mask
+
+    def image_file(self, name: str) -> str:
+        """The label PNG, folders of its name mirrored."""
+        return super().image_file(self._listed(name) + self.endings[1])
+
+    def _listed(self, name: str) -> str:
+        return name.removesuffix(self.endings[0])
 
     def check_name(self, name: str) -> None:
         """Lines are stripped."""
@@ -106,22 +142,33 @@ class MMSegmentation(MaskFormat):
 
     def finish(self, out: Path, images: Images) -> list[str]:
         """Write the list of names."""
-        write_lines(out / self.final_files[0], (image.name for image in images()))
+        write_lines(out / self.final_files[0], (self._listed(image.name) for image in images()))
+        if self.zero_is_ignored:
+            return [f"{self.name}: classes are numbered from 1, 0 is ignored: keep reduce_zero_label=True"]
         return []
 
     def starting_content(self, out: Path, suffix: str) -> bytes:
         """A data-set configuration."""
-        names = ("background", *self.class_names)
+        names, (image_ending, ending) = self.label_names, self.endings
         colours = voc_palette()
-        palette = [list(colours[3 * value : 3 * value + 3]) for value in range(len(names))]
+        first = int(not self.has_background)  # black is for the background
+        palette = [list(colours[3 * value : 3 * value + 3]) for value in range(first, first + len(names))]
         root = Path(os.path.realpath(out))
         text = _CONFIGURATION.format(
             root=str(root), itself=str(root / self.starting_file), names=names, palette=palette, count=len(names),
-            suffix=suffix, images=self.photograph_folder, labels=self.folder, split=self.final_files[0],
+            suffix=image_ending + suffix, mask_suffix=f"{ending}.png", reduce=self.zero_is_ignored,
+            zero=_ZERO[self.has_background, self.zero_is_ignored], images=self.photograph_folder, labels=self.folder,
+            split=self.final_files[0],
         )  # fmt: skip
         return text.encode()
 
 
+# (there is a background class, masks are numbered from 1 on) -> what their 0 is
+_ZERO = {
+    (True, False): "0 is background, a class like the others",
+    (False, False): "0 is the first class",
+    (False, True): "0 is ignored, 1 the first class",
+}
 _CONFIGURATION = """\
 # Pseudo-labels from excel-cam for mmsegmentation 1.x. Name this file in a configuration of yours:
 #     _base_ = ['your_model.py', {itself!r}]
@@ -135,7 +182,7 @@ metainfo = dict(
 crop_size = (512, 512)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=False),  # 0 is background, a class like the others
+    dict(type='LoadAnnotations', reduce_zero_label={reduce}),  # {zero}
     dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -154,9 +201,9 @@ train_dataloader = dict(
         data_prefix=dict(img_path={images!r}, seg_map_path={labels!r}),
         ann_file={split!r},
         img_suffix={suffix!r},
-        seg_map_suffix='.png',
+        seg_map_suffix={mask_suffix!r},
         ignore_index=255,
-        reduce_zero_label=False,
+        reduce_zero_label={reduce},
         pipeline=train_pipeline,
     ),
 )

@@ -47,10 +47,11 @@ class Export:
 
     def identity(self) -> dict[str, Any]:
         """What decides the exported files, besides the labels' and maps' own content."""
+        alone = {} if self.format.has_background else {"background_class": False}
         return {
             "version": FORMAT_VERSION, "to": self.format.name, "classes": list(self.format.class_names),
             "labels": os.path.realpath(self.labels), "cams": _resolved(self.cams), "images": _resolved(self.images),
-            "made_with": run_identity(self.labels), **self.format.options(),
+            "made_with": run_identity(self.labels), **alone, **self.format.options(),
         }  # fmt: skip
 
 

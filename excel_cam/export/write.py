@@ -72,11 +72,15 @@ class _Plan:
         return labelled_images(self.export, self.names if names is None else names, self.suffixes)
 
 
-def run_export(export: Export, report: Report, on_image: Callable[[], None] = lambda: None) -> dict[str, int]:
+def run_export(
+    export: Export, report: Report, on_image: Callable[[], None] = lambda: None,
+    on_total: Callable[[int], None] = lambda _: None,
+) -> dict[str, int]:  # fmt: skip
     """Write the export; returns how many images were written now and kept from an earlier one.
 
-    `on_image` is called once per image. Raises `DataError` for missing, damaged or ill-fitting labels, maps and
-    photographs, `OutputError` where other files are in the way, where the disk is too small, or cannot be written.
+    `on_total` is told how many images there are before any is written, `on_image` is called once for each. Raises
+    `DataError` for missing, damaged or ill-fitting labels, maps and photographs, `OutputError` where other files are in
+    the way, where the disk is too small, or cannot be written.
     """
     plan = _plan(export)
     if plan.complete:
@@ -91,6 +95,7 @@ def run_export(export: Export, report: Report, on_image: Callable[[], None] = la
     with claimed({export.out: Work()}):
         plan = _plan(export)  # what another export did before the folder was this one's
         _begin(plan)
+        on_total(len(plan.names))
         for _name in plan.kept:
             on_image()
         for image in plan.images(list(plan.pending)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,26 @@ class Corrected:
 
 @dataclass(frozen=True)
 class LabelValues:
-    """Label values by the names that a tool has for them."""
+    """Label values by the names that a tool has for them. has_background: whether label 0 is background."""
 
     class_names: tuple[str, ...]
+    has_background: bool = True
 
     @property
+    def greatest(self) -> int:
+        """The greatest label value of a class."""
+        return len(self.class_names) - (not self.has_background)
+
+    @property
+    def unlabelled(self) -> int:
+        """The value of pixels that nobody has given a label: background, or without one those to ignore."""
+        return 0 if self.has_background else IGNORE
+
+    @cached_property
     def by_name(self) -> Mapping[str, int]:
         """Classes come first: one of them may be called as other pixels are elsewhere."""
-        others = {**dict.fromkeys(BACKGROUND_NAMES, 0), **dict.fromkeys(IGNORED_NAMES, IGNORE)}
-        return others | {name: value for value, name in enumerate(self.class_names, start=1)}
+        others = {**dict.fromkeys(BACKGROUND_NAMES, self.unlabelled), **dict.fromkeys(IGNORED_NAMES, IGNORE)}
+        return others | {name: value for value, name in enumerate(self.class_names, start=int(self.has_background))}
 
     def of(self, name: object, where: str) -> int:
         """The value of a label of that name; raises `DataError` where no class is called so."""

@@ -117,7 +117,7 @@ def _paint(
             raise DataError(f"{where}: the photograph was turned in Label Studio, which is not read; turn it back")
         size = checked_size(region.get("original_height"), region.get("original_width"), where)
         if label is None:
-            label = np.zeros(size, np.uint8)
+            label = np.full(size, values.unlabelled, np.uint8)
         elif label.shape != size:
             raise DataError(f"{where}: regions of two sizes in one photograph; {_REMEDY}")
         label[_area(content, size, where)] = values.of(_name(content, where), where)

@@ -73,7 +73,7 @@ def _paint(
 ) -> NDArray[np.uint8]:  # fmt: skip
     """The (H, W) label of a file's shapes."""
     size = checked_size(content.get("imageHeight"), content.get("imageWidth"), where)
-    label = np.zeros(size, np.uint8)
+    label = np.full(size, values.unlabelled, np.uint8)
     for number, shape in enumerate(content["shapes"], start=1):
         place = f"{where}: shape {number:,}"
         if not isinstance(shape, dict):

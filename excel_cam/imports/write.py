@@ -28,7 +28,7 @@ from excel_cam.imports.label_studio import read_label_studio
 from excel_cam.imports.labelme import read_labelme
 from excel_cam.imports.tools import TOOLS
 from excel_cam.labels.claims import Work, claimed
-from excel_cam.labels.folder import class_names_of, photographs_of, required_class_names
+from excel_cam.labels.folder import class_names_of, has_background_class, photographs_of, required_class_names
 from excel_cam.labels.hand_made import hand_made_stamp, record_import, require_same_classes
 from excel_cam.labels.png import FoundLabel, find_label, refuse_picture, write_label
 from excel_cam.labels.records import check_writable
@@ -49,7 +49,7 @@ class Import:
     tool: str
     source: Path
     out: Path
-    class_names: tuple[str, ...]
+    values: LabelValues
     images: Path | None = None
     names: frozenset[str] | None = None
     mark_unchanged: bool = False
@@ -71,9 +71,7 @@ class Counts:
     refused_others: list[str] = field(default_factory=list)
 
 
-def chosen_classes(
-    out: Path, dataset: str | None, classes: Path | None, report: Report
-) -> tuple[str, ...]:  # fmt: skip
+def chosen_classes(out: Path, dataset: str | None, classes: Path | None, report: Report) -> LabelValues:
     """The classes of an import: those of the folder's records, or of a list or data set where it has none.
 
     Raises `UsageError` where there are none, or the folder's own are others.
@@ -82,7 +80,7 @@ def chosen_classes(
     recorded = class_names_of(out, None, None)
     if recorded is not None and recorded != given:
         raise UsageError(f"{out} holds labels of other classes ({first_lines(recorded)}); leave the names out")
-    return given
+    return LabelValues(given, has_background_class(out, dataset))
 
 
 def known_names(out: Path, images: Path | None) -> set[str]:
@@ -97,9 +95,10 @@ def run_import(request: Import, report: Report, on_label: Callable[[], None] = l
     Raises `DataError` for what cannot be read, or fits no photograph, `OutputError` where the folder is another run's,
     or nothing can be written.
     """
-    require_same_classes(request.out, request.class_names)
+    values = request.values
+    require_same_classes(request.out, values.class_names, values.has_background)
     counts = Counts()
-    came = _READERS[request.tool](request.source, LabelValues(request.class_names), report)
+    came = _READERS[request.tool](request.source, values, report)
     first = next(came, None)  # what cannot be read at all leaves no folder behind
     if first is None:
         return counts
@@ -113,7 +112,7 @@ def run_import(request: Import, report: Report, on_label: Callable[[], None] = l
                 _bring(folder, name, corrected, counts)
             on_label()
         if count := counts.corrected + counts.new:
-            record_import(request.out, request.class_names, _entry(request, count))
+            record_import(request.out, values.class_names, values.has_background, _entry(request, count))
     return counts
 
 
@@ -174,7 +173,7 @@ class _Folder:
                 raise DataError(
                     f"{corrected.where}: nothing is in {quoted(name)}, and its size not known; give --images"
                 )
-            return np.zeros(min(sizes), np.uint8)
+            return np.full(min(sizes), self.request.values.unlabelled, np.uint8)
         if photograph is not None:
             label = turn_back(label, stored_orientation(photograph))
         if sizes and label.shape not in sizes:
@@ -196,7 +195,8 @@ def _bring(folder: _Folder, name: str, corrected: Corrected, counts: Counts) -> 
     refuse_picture(path, found)
     refuse_inputs(path, (request.source, Path(corrected.where), folder.photographs.get(name)))
     label = folder.label_of(name, corrected, found)
-    if found is not None and _is_same(path, label, len(request.class_names)):
+    values = request.values
+    if found is not None and _is_same(path, label, values):
         if found.is_hand_made or not (found.stamp and request.mark_unchanged):
             counts.unchanged += 1
             return
@@ -207,15 +207,17 @@ def _bring(folder: _Folder, name: str, corrected: Corrected, counts: Counts) -> 
         counts.refused_others.append(name)
         return
     if not counts.corrected + counts.new:
-        record_import(request.out, request.class_names)  # first the classes: whoever finds the label finds them too
+        record_import(
+            request.out, values.class_names, values.has_background
+        )  # first the classes: whoever finds the label finds them too
     write_label(path, label, "L", hand_made_stamp(request.tool))
     counts.corrected += found is not None
     counts.new += found is None
 
 
-def _is_same(path: Path, label: NDArray[np.uint8], class_count: int) -> bool:
+def _is_same(path: Path, label: NDArray[np.uint8], values: LabelValues) -> bool:
     try:
-        return np.array_equal(read_mask(path, class_count), label)
+        return np.array_equal(read_mask(path, values.greatest, len(values.class_names)), label)
     except DataError:  # no label at all
         return False
 

@@ -29,6 +29,7 @@ from excel_cam.wording import first_lines
 _TOP_KEYS = {"dataset", "template", "classes", "background", "background_class", "provenance"}
 _OPTIONAL_KEYS = {"background_class", "provenance"}
 _CLASS_KEYS = {"name", "prompt", "sentences"}
+_WITH_BACKGROUND = {"context60": "context"}  # by name: the sentences of another one, beside a background class
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -90,15 +91,16 @@ class KnowledgeBase:
 
 def shipped_knowledge(dataset: str) -> KnowledgeBase:
     """The knowledge base that comes with the package."""
-    return parse_knowledge(
-        (resources.files("excel_cam.kb") / f"{dataset}.json").read_text("utf-8"), f"kb/{dataset}.json"
-    )
+    stem = _WITH_BACKGROUND.get(dataset, dataset)
+    base = parse_knowledge((resources.files("excel_cam.kb") / f"{stem}.json").read_text("utf-8"), f"kb/{stem}.json")
+    return base if stem == dataset else dataclasses.replace(base, dataset=dataset, has_background=True)
 
 
 def shipped_names() -> list[str]:
     """Names of the knowledge bases that come with the package."""
     files = resources.files("excel_cam.kb").iterdir()
-    return sorted(file.name.removesuffix(".json") for file in files if file.name.endswith(".json"))
+    stems = {file.name.removesuffix(".json") for file in files if file.name.endswith(".json")}
+    return sorted(stems | {name for name, stem in _WITH_BACKGROUND.items() if stem in stems})
 
 
 def find_knowledge(name_or_file: str) -> KnowledgeBase:

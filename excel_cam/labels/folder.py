@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from excel_cam.classes import NAMED_CLASSES
+from excel_cam.classes import MASK_FORMS, MAX_CLASSES, MAX_CLASSES_ALONE, NAMED_CLASSES, WITHOUT_BACKGROUND
 from excel_cam.errors import DataError, SettingsError, UsageError
 from excel_cam.files.images.image_folder import scan_images
+from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import mask_path
 from excel_cam.files.lists import read_class_list
-from excel_cam.labels.hand_made import hand_made_classes
+from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.overlay import OVERLAY_SUFFIX
-from excel_cam.labels.records import are_without_background, read_run, read_runs
+from excel_cam.labels.records import are_without_background, has_readable_run, read_run, read_runs
 from excel_cam.settings import Settings
 from excel_cam.wording import Report
 
@@ -29,17 +30,17 @@ def class_names_of(
     None where none of them is there. report is told what was dropped from a class list. Raises `DataError` and
     `OutputError` for damaged files.
     """
-    if are_without_background(labels):
-        raise DataError(
-            f"{labels} holds labels without a background class, which start at 0; they are not handled here"
-        )
     if classes is not None:
-        return read_class_list(classes, report=report)[0]
+        limit = MAX_CLASSES_ALONE if are_without_background(labels) else MAX_CLASSES
+        return read_class_list(classes, limit, report)[0]
     if dataset is not None:
         return NAMED_CLASSES[dataset]
     record = read_run(labels)
     names = record["identity"].get("known", {}).get("classes") if record else None
-    return tuple(map(str, names)) if isinstance(names, list) and names else hand_made_classes(labels)
+    if isinstance(names, list) and names:
+        return tuple(map(str, names))
+    hand_made = read_hand_made(labels)
+    return None if hand_made is None else hand_made.classes
 
 
 def required_class_names(
@@ -50,6 +51,35 @@ def required_class_names(
     if names is None:
         raise UsageError(f"{labels} has no run.json that names the classes; give them with --dataset or --classes")
     return names
+
+
+def has_background_class(labels: Path, dataset: str | None = None) -> bool:
+    """Whether label 0 is background: by the run record beside the labels, else by a data set's name.
+
+    Raises `UsageError` where the two contradict.
+    """
+    if not has_readable_run(labels):
+        return dataset not in WITHOUT_BACKGROUND
+    recorded = not are_without_background(labels)
+    if dataset is not None and recorded != (dataset not in WITHOUT_BACKGROUND):
+        raise UsageError(
+            f"{labels} holds labels {'with' if recorded else 'without'} a background class, unlike those of {dataset}; "
+            "give their class names with --classes instead of --dataset"
+        )
+    return recorded
+
+
+def truth_masks(truth: Path, labels: Path, dataset: str | None, classes: Path | None) -> MaskFolder:
+    """A folder of ground truth, read in the form that the data set of the labels gives its masks.
+
+    The data set is the one that is named, or, unless a class list is given, that of the labels' run record. A folder
+    of labels that this program made, where it stands in for the truth, is read as labels are.
+    """
+    if dataset is None and classes is None and has_readable_run(labels):
+        recorded = (read_run(labels) or {}).get("dataset")
+        dataset = str(recorded.get("name")) if isinstance(recorded, dict) else None
+    forms = () if dataset is None or has_readable_run(truth) else MASK_FORMS.get(dataset, ())
+    return MaskFolder(truth, forms)
 
 
 def run_identity(labels: Path) -> dict[str, object] | None:
@@ -117,9 +147,13 @@ _REMEDIES = {
 }
 
 
-def require_files(folder: Path, names: Sequence[str], what: str) -> None:
+def require_files(folder: Path | MaskFolder, names: Sequence[str], what: str) -> None:
     """Raise `DataError` where one of the images named has no file in a folder of `what`: label, truth or class maps."""
     suffix, remedy = _REMEDIES[what]
-    missing = [path for path in (mask_path(folder, name, suffix) for name in names) if not os.path.isfile(path)]
+    if isinstance(folder, MaskFolder):
+        paths = [folder.path(name) for name in names]
+    else:
+        paths = [mask_path(folder, name, suffix) for name in names]
+    missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise DataError(f"{missing[0]}: no such {what} ({len(missing):,} of {len(names):,} missing); {remedy}")

@@ -6,15 +6,26 @@ import, and the classes, for folders that no run has written to.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.files.json_file import read_json
-from excel_cam.labels.png import HAND_MADE
 
+HAND_MADE = "hand-made"  # what the stamps of such labels begin with
 HAND_MADE_FILE = "hand-made.json"
+_REMEDY = "it names the classes of the hand-made labels: restore it, or remove it and give --classes or --dataset"
+
+
+@dataclass(frozen=True)
+class HandMade:
+    """The record of hand-made labels: their classes, whether label 0 is background, and the imports so far."""
+
+    classes: tuple[str, ...]
+    has_background: bool
+    imports: tuple[Any, ...] = ()
 
 
 def hand_made_stamp(source: str) -> str:
@@ -22,40 +33,39 @@ def hand_made_stamp(source: str) -> str:
     return f"{HAND_MADE} {source}"
 
 
-def hand_made_classes(folder: Path) -> tuple[str, ...] | None:
-    """The classes of the hand-made labels in a folder; None without a record. Raises `OutputError`."""
-    record = _read(folder)
-    return None if record is None else tuple(record["classes"])
-
-
-def record_import(folder: Path, classes: tuple[str, ...], entry: dict[str, Any] | None = None) -> None:
-    """Write down the classes and, once it is done, an import. Raises `OutputError`."""
-    record = _read(folder) or {"imports": []}
-    imports = [*record["imports"], *([] if entry is None else [entry])]
-    write_atomically(folder / HAND_MADE_FILE, json_bytes({"classes": list(classes), "imports": imports}))
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
+def read_hand_made(folder: Path) -> HandMade | None:
+    """The record of hand-made labels in a folder, None where there is none; raises `OutputError` where it is damaged."""
     path = folder / HAND_MADE_FILE
-    remedy = "it names the classes of the hand-made labels: restore it, or remove it and give --classes or --dataset"
     record: dict[str, Any] | None = read_json(
-        path, "record of hand-made labels", remedy=remedy, error=OutputError, optional=True
+        path, "record of hand-made labels", remedy=_REMEDY, error=OutputError, optional=True
     )
     if record is None:
         return None
     names, imports = record.get("classes"), record.get("imports")
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise OutputError(f"{path}: no class names in this record; {remedy}")
-    return {"classes": names, "imports": imports if isinstance(imports, list) else []}
+        raise OutputError(f"{path}: no class names in this record; {_REMEDY}")
+    has_background = record.get("background_class") is not False
+    return HandMade(tuple(names), has_background, tuple(imports) if isinstance(imports, list) else ())
 
 
-def require_same_classes(folder: Path, classes: tuple[str, ...]) -> None:
-    """Raise `OutputError` where the hand-made labels in a folder are of other classes, or in another order."""
-    recorded = hand_made_classes(folder)
-    if recorded is not None and recorded != classes:
-        differing = next((one for one, other in zip(recorded, classes, strict=False) if one != other), None)
-        what = f"{len(recorded)} classes, not {len(classes)}" if differing is None else f"'{differing}' among theirs"
-        raise OutputError(
-            f"{folder} holds hand-made labels of other classes ({what}, see {folder / HAND_MADE_FILE}); "
-            "choose another --out"
-        )
+def record_import(
+    folder: Path, classes: tuple[str, ...], has_background: bool, entry: dict[str, Any] | None = None
+) -> None:
+    """Write down the classes and, once it is done, an import. Raises `OutputError`."""
+    before = read_hand_made(folder)
+    imports = [*(() if before is None else before.imports), *(() if entry is None else (entry,))]
+    record = {"classes": list(classes), "background_class": has_background, "imports": imports}
+    write_atomically(folder / HAND_MADE_FILE, json_bytes(record))
+
+
+def require_same_classes(folder: Path, classes: tuple[str, ...], has_background: bool) -> None:
+    """Raise `OutputError` where the hand-made labels in a folder are of other classes, or numbered otherwise."""
+    recorded = read_hand_made(folder)
+    if recorded is None or (recorded.classes, recorded.has_background) == (classes, has_background):
+        return
+    theirs = ", ".join(recorded.classes[:3]) + (", …" if len(recorded.classes) > 3 else "")
+    kind = "with" if recorded.has_background else "without"
+    raise OutputError(
+        f"{folder} holds hand-made labels of other classes ({len(recorded.classes)} {kind} a background class: {theirs}; "
+        f"see {folder / HAND_MADE_FILE}); choose another --out"
+    )

@@ -19,10 +19,11 @@ from excel_cam.files.atomic import write_atomically
 from excel_cam.files.images.masks import row_blocks
 from excel_cam.files.images.png_chunks import GREY, PALETTE_INDICES, NotPngError, PngDamageError, read_png_head
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.labels.hand_made import HAND_MADE
 
 STAMP_KEY = "excel-cam"  # keyword of the PNG text chunk that holds the stamp
-HAND_MADE = "hand-made"  # what the stamps of labels begin with that people made or corrected
 _STAMP_MARK = b"tEXt" + STAMP_KEY.encode() + b"\0"
+_OTHER_PICTURES = (b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # how their files begin
 _HEAD_LENGTH = 1200  # bytes within which the stamp lies: before the pixels, after a palette at most
 
 PALETTE = voc_palette()
@@ -75,8 +76,9 @@ def find_label(path: Path) -> FoundLabel | None:
                 head = read_png_head(stream)
             except NotPngError:
                 stream.seek(0)
-                damaged = _STAMP_MARK in stream.read(_HEAD_LENGTH)  # ours, whose first bytes have changed
-                return None if damaged else FoundLabel("", (0, 0), 0, is_picture=True)
+                start = stream.read(_HEAD_LENGTH)
+                damaged = _STAMP_MARK in start  # ours, whose first bytes have changed
+                return None if damaged else FoundLabel("", (0, 0), 0, is_picture=start.startswith(_OTHER_PICTURES))
             written = os.fstat(stream.fileno()).st_mtime_ns
     except (FileNotFoundError, PngDamageError):
         return None

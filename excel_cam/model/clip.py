@@ -18,6 +18,7 @@ from torch import Tensor
 
 from excel_cam.errors import ModelError
 from excel_cam.files.json_file import read_json
+from excel_cam.files.processors import processors
 from excel_cam.method.calibration import check_image_tower
 from excel_cam.model.tokenizer import KnownWords
 from excel_cam.model.weight_files import hash_weights
@@ -106,6 +107,8 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     choice.pretrained: tag of weights that open_clip knows, fetched or found in the local Hugging Face cache; not used
     when choice.weights, a file that `read_weights` reads, is given.
     choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
+    choice.threads: with how many torch computes on a CPU from now on, in the whole process; by default what
+    OMP_NUM_THREADS says, else torch's own choice, but no more than a container's limit allows.
 
     On CUDA two settings of the whole process change: with `fp32`, convolutions no longer compute in TF32; a device with
     an index becomes the current one.
@@ -114,6 +117,7 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     never used.
     """
     choice = locate_shipped(choice)
+    _set_threads(choice.threads)
     target = resolve_device(choice.device)
     precision = resolve_precision(choice.precision, target)
     name, config = _model_config(choice.name)
@@ -133,6 +137,14 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
         name=name, fingerprint=hash_weights(path), weights=path, device=target, precision=precision,
         visual=visual.to(target), towers=towers, tokenizer=tokenizer,
     )  # fmt: skip
+
+
+def _set_threads(threads: int | None) -> None:
+    """Compute with that many threads; more than there are processors for would wait for one another."""
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = min(torch.get_num_threads(), processors())
+    if threads is not None and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
 
 
 def _check_activation(path: Path, trained: bool | None, name: str, built: bool) -> None:

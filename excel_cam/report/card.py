@@ -28,14 +28,20 @@ START_OPACITY = 60  # percent, of the layers on the photographs
 
 @dataclass(frozen=True)
 class ClassTitles:
-    """What label values are called: 0 background, 1..K the classes, 255 ignored."""
+    """What the values of `Masks` are called: 0 background, 1..K the classes, 255 ignored."""
 
     names: tuple[str, ...]
+    has_background: bool = True
 
     def __getitem__(self, value: int) -> str:
         if value == IGNORE:
             return "ignored"
-        return self.names[value - 1] if value else "background"
+        nothing = "background" if self.has_background else "no class"
+        return self.names[value - 1] if value else nothing
+
+    def number(self, value: int) -> str:
+        """The value that label files hold for it, "" for pixels to ignore."""
+        return "" if value == IGNORE else str(value if self.has_background else value - 1)
 
 
 def percent(share: float) -> str:
@@ -149,5 +155,6 @@ def _chip(part: ClassPart, titles: ClassTitles) -> str:
 
 def class_name(value: int, titles: ClassTitles) -> str:
     """A class as HTML: its swatch, its label value and its name."""
-    number = "" if value == IGNORE else f'<span class="number">{value}</span> '
+    number = titles.number(value)
+    number = number and f'<span class="number">{number}</span> '
     return f'<span class="class">{swatch(value)}{number}{escape(titles[value])}</span>'

@@ -34,7 +34,7 @@ class Measurements:
     """All images of a source, in its order, and what they hold together.
 
     pixels, images: (256,) int64, pixels and labels with that value. evaluation: over the images that have a truth, as
-    `excel-cam evaluate` counts (255 as background); None where none has. maps_used: what doubt was taken from.
+    `excel-cam evaluate` counts; None where none has. maps_used: what doubt was taken from.
     """
 
     measures: tuple[Measure, ...]
@@ -42,12 +42,12 @@ class Measurements:
     images: NDArray[np.int64]
     evaluation: Evaluation | None
     maps_used: bool
+    has_background: bool = True
 
 
 def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None) -> Measurements:
     """Measure every image of the source; nothing but a few numbers is kept of each. Raises `DataError`."""
-    all_names = ("background", *source.class_names)
-    counts = PixelCounts(all_names, "background")
+    counts = PixelCounts(source.all_names, source.ignore_as)
     pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
     search = ClassSearch()
     measures = []
@@ -60,40 +60,43 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
         if masks.truth is not None:
             search.add(masks.truth)
             counts.add(masks.label, masks.truth)
-            iou = evaluate_one(masks, all_names).mean_iou
-        measures.append(Measure(name, doubt_of(masks, source.background_power), iou))
+            iou = evaluate_one(masks, source).mean_iou
+        measures.append(Measure(name, doubt_of(masks, source), iou))
         on_image()
     if source.truth is not None:
-        search.require(source.truth)
+        search.require(source.truth.folder)
     evaluation = counts.evaluation() if source.truth_names else None
-    return Measurements(tuple(measures), pixels, images, evaluation, source.cams is not None)
+    maps_used = source.cams is not None
+    return Measurements(tuple(measures), pixels, images, evaluation, maps_used, source.has_background)
 
 
-def evaluate_one(masks: Masks, all_names: tuple[str, ...]) -> Evaluation:
-    """The evaluation of one image that has a truth. all_names: background first."""
+def evaluate_one(masks: Masks, source: ViewSource) -> Evaluation:
+    """The evaluation of one image that has a truth."""
     assert masks.truth is not None
-    counts = PixelCounts(all_names, "background")
+    counts = PixelCounts(source.all_names, source.ignore_as)
     counts.add(masks.label, masks.truth)
     return counts.evaluation()
 
 
-def doubt_of(masks: Masks, background_power: float) -> float:
+def doubt_of(masks: Masks, source: ViewSource) -> float:
     """The doubt of one label: from its class maps where there are any, else from the label alone."""
     if masks.maps is not None:
-        return doubt_of_maps(masks.maps, background_power)
+        return doubt_of_maps(masks.maps, source.background_power if source.has_background else None)
     return doubt_of_label(masks.label)
 
 
-def doubt_of_maps(class_maps: ClassMaps, background_power: float) -> float:
+def doubt_of_maps(class_maps: ClassMaps, background_power: float | None) -> float:
     """The share, 0..1, of cells of the maps' own grid whose two best scores are less than `CLOSE` apart.
 
-    Scores are those of step 6: each map stretched to 0..1, background (1 - greatest map) ^ power beside them.
+    Scores are those of step 6: each map stretched to 0..1, background (1 - greatest map) ^ power beside them; a power
+    of None: no background takes part, and a class alone is beyond doubt.
     """
-    if not class_maps.keys:
+    scores = stretched(class_maps)
+    if background_power is not None and len(scores):
+        scores = np.concatenate([(1 - scores.max(axis=0, keepdims=True)) ** background_power, scores])
+    if len(scores) < 2:
         return 0.0
-    maps = stretched(class_maps)
-    background = (1 - maps.max(axis=0, keepdims=True)) ** background_power
-    best = np.sort(np.concatenate([background, maps]), axis=0)[-2:]
+    best = np.sort(scores, axis=0)[-2:]
     return float(np.mean(best[1] - best[0] < CLOSE))
 
 

@@ -72,7 +72,7 @@ def _asset(name: str) -> str:
 
 
 def _lines(page: Page, on_image: Callable[[], None], on_unread: Callable[[str], None]) -> Iterator[str]:
-    titles, values = ClassTitles(page.source.class_names), used_values(page.measurements)
+    titles, values = ClassTitles(page.source.class_names, page.source.has_background), used_values(page.measurements)
     script = _asset("view.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     heading = escape("/".join(page.source.labels.resolve().parts[-2:]))

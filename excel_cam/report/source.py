@@ -6,11 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.errors import DataError
+from excel_cam.evaluation.scores import IgnoreAs
+from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import mask_names, mask_path, read_mask
 from excel_cam.labels.class_maps import ClassMaps, read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
@@ -22,9 +26,9 @@ from excel_cam.wording import size_text
 class ViewSource:
     """Labels and what belongs to them.
 
-    class_names: the K foreground classes in label order. names: of the labels, in the order they were given, else
-    sorted. photographs: by name, one for each. truth_names: those of `names` that have a truth. background_power:
-    gamma of the labels' background score, which decides how close two scores are.
+    class_names: the K classes in label order. has_background: whether label 0 is background. names: of the labels, in
+    the order they were given, else sorted. photographs: by name, one for each. truth_names: those of `names` that have
+    a truth. background_power: gamma of the labels' background score, which decides how close two scores are.
     """
 
     labels: Path
@@ -32,16 +36,28 @@ class ViewSource:
     names: tuple[str, ...]
     photographs: Mapping[str, Path]
     cams: Path | None = None
-    truth: Path | None = None
+    truth: MaskFolder | None = None
     truth_names: frozenset[str] = frozenset()
     background_power: float = 1.0
+    has_background: bool = True
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Names of the values 0, 1, ... of `Masks`; without a background class none of them is 0."""
+        return ("background", *self.class_names)
+
+    @property
+    def ignore_as(self) -> IgnoreAs:
+        """How a predicted 255 counts, as `excel-cam evaluate` counts it."""
+        return "background" if self.has_background else "skip"
 
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """One image's label, truth and class maps, as its files hold them.
+    """One image's label, truth and class maps.
 
-    label, truth: (H, W) uint8 in 0..K or 255; truth None: there is none. maps: None where no class maps were given.
+    label, truth: (H, W) uint8, 0 for background, index + 1 for a class whatever value its file has for it, or 255;
+    truth None: there is none. maps: None where no class maps were given.
     """
 
     label: NDArray[np.uint8]
@@ -50,14 +66,16 @@ class Masks:
 
 
 def open_view(
-    labels: Path, images: Path, class_names: Sequence[str], cams: Path | None, truth: Path | None,
-    names: Sequence[str] | None,
+    labels: Path, images: Path, class_names: Sequence[str], cams: Path | None, truth: MaskFolder | None,
+    names: Sequence[str] | None, has_background: bool = True,
 ) -> ViewSource:  # fmt: skip
     """Find every file a report needs, before any is read. names: what to show; None means every label.
 
     Raises `DataError` where there are no labels, or a named label, a photograph or a file of class maps is missing,
-    or no label at all has a truth.
+    or no label at all has a truth, or there are more classes than can be told apart.
     """
+    if len(class_names) > MAX_CLASSES:
+        raise DataError(f"{labels}: {len(class_names)} classes; at most {MAX_CLASSES} can be told apart in a report")
     chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
     if not chosen:
         raise DataError(f"{labels}: no label PNGs in this folder; make them with `excel-cam generate`")
@@ -68,12 +86,12 @@ def open_view(
     require_photographs(photographs, chosen, images, "labels")
     with_truth: frozenset[str] = frozenset()
     if truth is not None:
-        with_truth = frozenset(name for name in chosen if os.path.isfile(mask_path(truth, name)))
+        with_truth = frozenset(name for name in chosen if os.path.isfile(truth.path(name)))
         if not with_truth:
             raise DataError(f"{truth}: expected truth masks named like the labels, found none of {len(chosen):,}")
     return ViewSource(
         labels, tuple(class_names), tuple(chosen), {name: photographs[name] for name in chosen}, cams, truth,
-        with_truth, _background_power(labels),
+        with_truth, _background_power(labels), has_background,
     )  # fmt: skip
 
 
@@ -92,18 +110,27 @@ def read_masks(source: ViewSource, name: str) -> Masks:
     Truth is read as `evaluate` reads it: of the label's size, its values in the class list.
     """
     count = len(source.class_names)
+    greatest = count if source.has_background else count - 1
     path = mask_path(source.labels, name)
-    label = read_mask(path, count).astype(np.uint8)
+    label = _from_one(read_mask(path, greatest, count), source)
     truth = None
     if source.truth is not None and name in source.truth_names:
-        truth_path = mask_path(source.truth, name)
-        truth = read_mask(truth_path, count).astype(np.uint8)
+        truth_path = source.truth.path(name)
+        truth = _from_one(source.truth.read(name, greatest, count), source)
         if truth.shape != label.shape:
             raise DataError(
                 f"{path}: label is {size_text(label.shape)} (H x W) but its truth {truth_path} is "
                 f"{size_text(truth.shape)}; both must have the size of the photograph"
             )
     return Masks(label, truth, None if source.cams is None else _read_maps(source, name, label))
+
+
+def _from_one(mask: NDArray[np.integer[Any]], source: ViewSource) -> NDArray[np.uint8]:
+    """A mask with its classes numbered from 1, as they are beside a background."""
+    values = mask.astype(np.uint8)
+    if not source.has_background:
+        values[values != IGNORE] += 1
+    return values
 
 
 def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> ClassMaps:

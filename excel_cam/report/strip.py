@@ -89,7 +89,7 @@ def write_strip(
     on_unread: told why, of each photograph that cannot be read and has no row. Raises `DataError` where masks cannot be
     read, `ImageError` where no photograph can, `OutputError` where nothing can be written.
     """
-    titles = ClassTitles(source.class_names)
+    titles = ClassTitles(source.class_names, source.has_background)
     rows = []
     for name in names:
         try:

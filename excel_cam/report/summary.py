@@ -30,6 +30,12 @@ _DIFFERENCES = {
     CONFUSED: "confused: one class taken for another",
     NOT_JUDGED: "not judged: the truth is 255",
 }
+# Without a background class the label is 255 where it names none, and the truth always names one.
+_DIFFERENCES_ALONE = {
+    MISSED: "missed: the truth has a class, the label is 255",
+    CONFUSED: _DIFFERENCES[CONFUSED],
+    NOT_JUDGED: _DIFFERENCES[NOT_JUDGED],
+}
 
 
 def used_values(measurements: Measurements) -> list[int]:
@@ -69,7 +75,8 @@ def facts(measurements: Measurements) -> Iterator[str]:
         figures.append(("pixel accuracy", percent(evaluation.pixel_accuracy)))
         if evaluation.images < len(measurements.measures):
             figures.append(("with truth", f"{evaluation.images:,}"))
-    figures.append(("background", percent(measurements.pixels[0] / total)))
+    if measurements.has_background:
+        figures.append(("background", percent(measurements.pixels[0] / total)))
     figures.append(("ignored (255)", percent(measurements.pixels[IGNORE] / total)))
     figures.append(("mean doubt", percent(float(np.mean([measure.doubt for measure in measurements.measures])))))
     yield '<dl class="facts">'
@@ -103,27 +110,31 @@ def legend(measurements: Measurements) -> Iterator[str]:
     """How to read the pictures and figures."""
     yield '<dl class="key">'
     yield "<dt>Label, truth</dt><dd>Each class has its colour, its hatching and its name on its largest region; "
-    yield "regions are outlined in white, background is left as it is. Point at or tap a picture to read a pixel.</dd>"
+    left = ", background is left as it is" if measurements.has_background else ""
+    yield f"regions are outlined in white{left}. Point at or tap a picture to read a pixel.</dd>"
     if measurements.evaluation is not None:
         yield "<dt>Differences</dt><dd><ul>"
-        for value, text in _DIFFERENCES.items():
+        for value, text in (_DIFFERENCES if measurements.has_background else _DIFFERENCES_ALONE).items():
             yield f'<li><i class="swatch d{value}"></i>{text}</li>'
-        yield "</ul></dd><dt>IoU</dt><dd>Of an image: the mean over the classes in its label or truth, background "
-        yield "included. Of a class: over all images that have a truth. A predicted 255 counts as background, pixels "
+        included = ", background included" if measurements.has_background else ""
+        counted = "counts as background" if measurements.has_background else "is skipped"
+        yield f"</ul></dd><dt>IoU</dt><dd>Of an image: the mean over the classes in its label or truth{included}. "
+        yield f"Of a class: over all images that have a truth. A predicted 255 {counted}, pixels "
         yield "whose truth is 255 do not count, as <code>excel-cam evaluate</code> does.</dd>"
-    yield f"<dt>Doubt</dt><dd>{doubt_text(measurements.maps_used)}</dd>"
+    yield f"<dt>Doubt</dt><dd>{doubt_text(measurements)}</dd>"
     if measurements.maps_used:
         yield '<dt>Class maps</dt><dd><span class="heat-scale"></span> from the least to the greatest value of each '
         yield "map, on its own grid, before refinement.</dd>"
     yield "</dl>"
 
 
-def doubt_text(maps_used: bool) -> str:
+def doubt_text(measurements: Measurements) -> str:
     """What doubt is in this report."""
-    if maps_used:
+    if measurements.maps_used:
+        included = ", background included," if measurements.has_background else ""
         return (
-            "From the class maps: the share of their cells whose two best scores, background included, lie less than "
-            f"{CLOSE:g} apart."
+            f"From the class maps: the share of their cells whose two best scores{included} lie less than {CLOSE:g} "
+            "apart."
         )
     return (
         "From the labels alone, no class maps were given (<code>--cams</code>): the share of pixels that are 255 or "

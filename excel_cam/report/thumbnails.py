@@ -81,7 +81,7 @@ def _parts(masks: Masks, source: ViewSource) -> tuple[ClassPart, ...]:
     if masks.truth is not None:
         truth_counts = np.bincount(masks.truth.ravel(), minlength=256)
         present |= (truth_counts > 0) & (np.arange(256) != IGNORE)  # what the truth leaves open is no class
-        iou = evaluate_one(masks, ("background", *source.class_names)).iou
+        iou = evaluate_one(masks, source).iou
     return tuple(
         ClassPart(
             int(value),

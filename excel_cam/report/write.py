@@ -8,6 +8,7 @@ from pathlib import Path
 
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
+from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.inputs import refuse_inputs
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
@@ -23,7 +24,7 @@ class ReportRequest:
     labels: Path
     images: Path
     class_names: tuple[str, ...]
-    truth: Path | None = None
+    truth: MaskFolder | None = None
     cams: Path | None = None
     names: Sequence[str] | None = None
     out: Path | None = None
@@ -32,29 +33,36 @@ class ReportRequest:
     strip: Path | None = None
     rows: int = 6
     overwrite: bool = False
+    has_background: bool = True
 
 
 def write_report(
     request: ReportRequest, on_image: Callable[[], None] = lambda: None,
+    on_stage: Callable[[int, str], None] = lambda *_: None,
     on_unread: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:  # fmt: skip
     """Write the page and the strip that are asked for; yields a line on each once it is written.
 
-    `on_image` is called for each image measured and each drawn, `on_unread` with the reason for each photograph that
-    cannot be read, which is left out. Raises `UsageError` where the command cannot be right, `DataError` for files that
-    are missing, damaged or do not fit, `OutputError` where a file is in the way or cannot be written.
+    `on_stage` is told how many images are now measured, or drawn, `on_image` is called for each of them, `on_unread`
+    with the reason for each photograph that cannot be read, which is left out. Raises `UsageError` where the command
+    cannot be right, `DataError` for files that are missing, damaged or do not fit, `OutputError` where a file is in the
+    way or cannot be written.
     """
     _check(request)
     for path in (request.out, request.strip):
         if path is not None:
             remove_stale_parts(path.parent)
-    source = open_view(request.labels, request.images, request.class_names, request.cams, request.truth, request.names)
+    source = open_view(
+        request.labels, request.images, request.class_names, request.cams, request.truth, request.names,
+        request.has_background,
+    )  # fmt: skip
     if request.strip is not None:
         refuse_inputs(request.strip, source.photographs.values(), "name")
     if request.out is not None:
-        yield _write_page(request.out, request, source, on_image, on_unread)
+        yield _write_page(request.out, request, source, on_image, on_stage, on_unread)
     if request.strip is not None:
         names = source.names[: request.rows]
+        on_stage(len(names), "row")
         rows = write_strip(request.strip, source, names, on_image, on_unread)
         yield f"{request.strip}: {rows:,} rows"
 
@@ -73,15 +81,19 @@ def _check(request: ReportRequest) -> None:
             raise UsageError(f"{path} lies in {request.labels}: it would pass for a label; write it elsewhere")
         if path.exists() and not request.overwrite:
             raise OutputError(f"{path}: there already; add --overwrite to replace it, or choose another name")
-        refuse_inputs(path, (request.truth,) if suffix == ".png" else (), "name")
+        if suffix == ".png" and request.truth is not None:
+            refuse_inputs(path, [request.truth.folder], "name")
 
 
 def _write_page(
     out: Path, request: ReportRequest, source: ViewSource, on_image: Callable[[], None],
+    on_stage: Callable[[int, str], None],
     on_unread: Callable[[str], None],
 ) -> str:  # fmt: skip
+    on_stage(len(source.names), "measured image")
     measurements = measure_all(source, on_image)
     shown = choose_shown(measurements, request.order, request.limit)
+    on_stage(len(shown), "drawn image")
     write_page(out, Page(source, measurements, shown, request.order), on_image, on_unread)
     more = "" if len(shown) == len(source.names) else f" of {len(source.names):,}, the first by {request.order}"
     return f"{out}: {len(shown):,} images{more}; {readable_size(out.stat().st_size)}"

@@ -19,6 +19,7 @@ from excel_cam.files.images.photographs import Photograph, read_photograph
 from excel_cam.labels.claims import claimed, work_of
 from excel_cam.labels.class_maps import write_maps
 from excel_cam.labels.failures import FailureLog
+from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.labels.png import write_label
 from excel_cam.labels.records import read_runs, retire_runs, run_file, write_run
@@ -55,6 +56,8 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
         return  # more shares than images
     request, destination = settled.request, settled.request.destination
     out, started = destination.out, time.monotonic()
+    has_background = settled.knowledge is None or settled.knowledge.has_background
+    require_same_classes(out, settled.data.class_names, has_background)
     if not destination.overwrite:
         finished = finished_identity(read_runs(out), settled.known, settled.asked)
         if finished and not (plan := compare(settled.data.samples, destination, finished)).pending:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.class_forms import CLASS_LIST_SUFFIXES, ClassLine, order_lines
 from excel_cam.files.lists import check_classes, read_class_list
-from excel_cam.knowledge.base import KnowledgeBase, prompts_alone, read_knowledge, shipped_knowledge
+from excel_cam.knowledge.base import KnowledgeBase, find_knowledge, prompts_alone, shipped_knowledge, shipped_names
 from excel_cam.wording import Report, quoted
 
 if TYPE_CHECKING:
@@ -54,14 +54,17 @@ def read_classes(text: str, report: Report = lambda _: None) -> tuple[tuple[str,
 
 
 def choose_classes(text: str, knowledge_file: Path | None, report: Report = lambda _: None) -> ClassChoice:
-    """The classes asked for, with the sentences of a knowledge base file, else of VOC's or COCO's if they have them.
+    """The classes asked for, with the sentences of a knowledge base, else of VOC's or COCO's if they have them.
 
-    Names are found in the shipped ones without regard to case; a prompt name that is given wins. Raises
+    knowledge_file: a file, or the name of a shipped one, beside whose classes there is a background here. Names are
+    found in the shipped ones without regard to case; a prompt name that is given wins. Raises
     `KnowledgeError` where a file lacks a class, and what `read_classes` raises.
     """
     names, prompts = read_classes(text, report)
     if knowledge_file is not None:
-        knowledge = read_knowledge(knowledge_file).select(names, prompts, "--classes")
+        knowledge = find_knowledge(str(knowledge_file)).select(names, prompts, "--classes")
+        if str(knowledge_file) in shipped_names():  # these classes alone are rarely all that a photograph shows
+            knowledge = dataclasses.replace(knowledge, has_background=True)
         if not knowledge.has_background:
             raise UsageError(f"{knowledge_file}: without a background class; label such photographs with generate")
         return ClassChoice(names, dataclasses.replace(knowledge, dataset=_NAME))

@@ -12,7 +12,6 @@ from excel_cam.errors import ImageError, OutputError
 from excel_cam.files.images.photographs import stored_sizes
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.class_maps import read_maps_stamp
-from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.png import FoundLabel, find_label, refuse_picture
 from excel_cam.labels.records import differences
@@ -114,8 +113,6 @@ def compare_labels(samples: tuple[Sample, ...], destination: Destination, identi
             stale.append(sample)
         elif still_fits(found, sample.image_path):
             done.add(sample.name)
-    if hand_made:
-        require_same_classes(out, tuple(identity.known["classes"]))
     return Plan(samples, frozenset(done | hand_made), tuple(stale), frozenset(hand_made))
 
 

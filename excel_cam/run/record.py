@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ _VERSIONED = ("torch", "open_clip_torch", "numpy", "pillow", "scipy", "pydensecr
 
 def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_size: int) -> dict[str, Any]:
     """The run record, less its state."""
+    import torch  # loaded by now: a model is there
+
     request, data, settings = settled.request, settled.data, identity.known["settings"]
     work = request.work
     return {
@@ -35,6 +38,7 @@ def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_siz
         **_learnt_parts(settled, identity),
         "work": {
             "batch_size": batch_size, "asked_batch_size": work.batch_size, "workers": work.workers,
+            "threads": torch.get_num_threads(), "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
             "shard": None if work.shard.is_whole else f"{work.shard} ({work.shard.source})",
         },
         "asked": settled.asked,

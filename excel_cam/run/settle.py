@@ -124,7 +124,7 @@ def settle(request: Request, report: Report) -> Settled:
         data, root_found = open_untagged(request.source, destination.out)
         data = replace(data, class_names=_learnt_classes(request, data))
         return _share(request, data, root_found, None, report)
-    data, root_found = open_source(request.source, destination.out)
+    data, root_found = open_source(request.source, destination.out, report)
     knowledge = choose_knowledge(request.source, data)
     settings = fit_recorded(settings, request.setting_sources, knowledge.sentence_count)
     request = replace(request, settings=settings)

@@ -51,7 +51,7 @@ def open_training(order: TrainingOrder, report: Report) -> TrainingRequest:
     Raises `ExcelCamError` for whatever the user has to mend, as far as possible before the model is loaded.
     """
     check_writable(order.out)
-    data, found = open_source(order.source, order.out)
+    data, found = open_source(order.source, order.out, report)
     knowledge = choose_knowledge(order.source, data)
     check_learnable(order.settings, knowledge.has_background)
     check_crf_backend(order.settings.crf_backend)

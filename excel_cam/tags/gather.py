@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE
+from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE, MaskForm
 from excel_cam.errors import DataError, UsageError
-from excel_cam.files.images.masks import ClassSearch, mask_names, mask_path, read_mask
+from excel_cam.files.images.mask_folder import MaskFolder
+from excel_cam.files.images.masks import ClassSearch
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_coco_names, match_names
 from excel_cam.tags.name_finder import NameFinder
 from excel_cam.tags.read import read_tags, read_voc_annotations
 from excel_cam.wording import quoted
+
+_THREADS = 4  # that decode masks
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,13 @@ class TagSet:
     class_names: tuple[str, ...]
 
 
-def gather_tags(source: Path, class_names: Sequence[str] | None, names: Iterable[str] | None) -> TagSet:
+def gather_tags(
+    source: Path, class_names: Sequence[str] | None, names: Iterable[str] | None, forms: tuple[MaskForm, ...] = (),
+    has_background: bool = True,
+) -> TagSet:  # fmt: skip
     """The tags that a file holds, or that a folder of VOC annotations (.xml) or of class-index masks (.png) shows.
 
+    forms: of the masks, where they are not as labels are. has_background: whether a label of 0 is background.
     `class_names` may be left out for an instances JSON, which names its categories. `names` narrows, in its order.
     Names come without the extension of an image. Raises UsageError when the class names are needed, DataError for
     whatever cannot be read, for names without tags, and when there is no image at all.
@@ -39,7 +47,7 @@ def gather_tags(source: Path, class_names: Sequence[str] | None, names: Iterable
     if class_names is None:
         found = _instances_with_own_classes(source)
     elif source.is_dir():
-        tags = _tags_of_folder(source, class_names, names)
+        tags = _tags_of_folder(MaskFolder(source, forms), class_names, names, has_background)
         found = TagSet(tags, tuple(class_names))
     else:
         found = TagSet(read_tags(source, class_names), tuple(class_names))
@@ -61,31 +69,49 @@ def _instances_with_own_classes(source: Path) -> TagSet:
     return TagSet(instances_tags(instances, class_names), class_names)
 
 
-def _tags_of_folder(folder: Path, class_names: Sequence[str], names: Iterable[str] | None) -> Tags:
+def _tags_of_folder(
+    masks: MaskFolder, class_names: Sequence[str], names: Iterable[str] | None, has_background: bool
+) -> Tags:
+    folder = masks.folder
     annotations = sorted(path.stem for path in folder.glob("*.xml") if not path.name.startswith("."))
     if annotations:
         asked = annotations if names is None else NameFinder(annotations, [folder]).names(names)
         return read_voc_annotations(folder, asked, class_names)
-    masks = mask_names(folder)
-    if not masks:
+    known = masks.names()
+    if not known:
         raise DataError(
             f"{folder}: neither annotations (.xml) nor masks (.png) in this folder; give VOC's Annotations or "
             "SegmentationClass, or a file of tags"
         )
-    asked = masks if names is None else sorted({*masks} & {*NameFinder(set(masks), [folder]).names(names)})
-    tags, search = {}, ClassSearch()
-    for name in asked:
-        mask = read_mask(mask_path(folder, name), len(class_names))
-        search.add(mask)
-        tags[name] = _classes_of_mask(mask)
-    if names is None or len(asked) == len({*names}):  # a name without a mask is told first, by `_narrowed`
-        search.require(folder)
+    asked = known if names is None else sorted({*known} & {*NameFinder(set(known), [folder]).names(names)})
+    # A name without a mask is told first, by `_narrowed`.
+    return tags_of_masks(masks, asked, len(class_names), has_background, names is None or len(asked) == len({*names}))
+
+
+def tags_of_masks(
+    masks: MaskFolder, names: Sequence[str], class_count: int, has_background: bool, need_class: bool = True
+) -> Tags:
+    """The classes that the masks of these images show, by name; several masks are decoded at a time.
+
+    need_class: whether one of them has to hold a class. Raises `DataError` for masks that are not there, cannot be read
+    or hold other values, and where none holds the class it has to.
+    """
+    greatest, least = class_count - (not has_background), int(has_background)
+
+    def values_of(name: str) -> NDArray[np.integer[Any]]:
+        return np.flatnonzero(np.bincount(masks.read(name, greatest, class_count).ravel()))
+
+    tags, search = {}, ClassSearch(has_background)
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        for name, values in zip(names, pool.map(values_of, names), strict=True):
+            search.add(values)
+            tags[name] = tuple(int(value) - least for value in values if value >= least and value != IGNORE)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if need_class:
+        search.require(masks.folder)
     return tags
-
-
-def _classes_of_mask(mask: NDArray[np.integer[Any]]) -> tuple[int, ...]:
-    """The classes a mask shows: its values less 1, without background and the value to ignore."""
-    return tuple(int(value) - 1 for value in np.flatnonzero(np.bincount(mask.ravel())) if value not in (0, IGNORE))
 
 
 def _narrowed(tags: Tags, entries: Iterable[str], class_names: Sequence[str], source: Path) -> Tags:

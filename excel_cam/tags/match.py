@@ -11,9 +11,12 @@ from excel_cam.tags.name_finder import NameFinder
 from excel_cam.wording import quoted
 
 
-def match_names(tags: Tags, known: Collection[str], source: str) -> Tags:
-    """`tags` by the names of images: the `known` one that each means, else without an image's extension."""
-    return _matched(tags, NameFinder(known), source, "has two lines, with and without extension")
+def match_names(tags: Tags, known: Collection[str], source: str, ending: str = "") -> Tags:
+    """`tags` by the names of images: the `known` one that each means, else without an image's extension.
+
+    ending: what known names end in and tags may leave out.
+    """
+    return _matched(tags, NameFinder(known, ending=ending), source, "has two lines, with and without extension")
 
 
 def match_coco_names(tags: Tags, known: Collection[str], source: str) -> Tags:

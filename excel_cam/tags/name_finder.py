@@ -29,15 +29,18 @@ class NameFinder:
     """Finds the known name that an entry means.
 
     known: the names there are. folders: where the images and labels lie, which may stand before a name. number: the
-    image's number in a name, where one number is one image however it is written (COCO).
+    image's number in a name, where one number is one image however it is written (COCO). ending: what the known names
+    end in and lists leave out (Cityscapes).
     """
 
     def __init__(
-        self, known: Collection[str], folders: Sequence[Path] = (), number: Callable[[str], int | None] | None = None
-    ) -> None:
+        self, known: Collection[str], folders: Sequence[Path] = (), number: Callable[[str], int | None] | None = None,
+        ending: str = "",
+    ) -> None:  # fmt: skip
         self.known = known
         self._prefixes = tuple(f"{place}/" for folder in folders for place in {str(folder), str(folder.absolute())})
         self._number = number
+        self._ending = ending
 
     def names(self, entries: Iterable[str]) -> list[str]:
         """The names of a list's entries, each once and in order; plain ones for images that are not known.
@@ -70,6 +73,8 @@ class NameFinder:
             for name in _stems(reading):
                 if name in self.known:
                     return name
+                if self._ending and (whole := name + self._ending) in self.known:
+                    return whole
                 if not name.isascii() and (composed := self._by_composition.get(_composed(name))) is not None:
                     return composed
                 if (same := self._of_number(name)) is not None:

@@ -244,6 +244,7 @@ def test_what_is_embedded_word_for_word(model: ClipModel, monkeypatch: pytest.Mo
     ]
 
 
+@pytest.mark.slow
 def test_the_shipped_voc_agrees_with_a_second_text_side(model: ClipModel, embed: Embed) -> None:
     record = json.loads((Path(__file__).parents[2] / "kb" / "voc.json").read_text("utf-8"))
     bank = build_text_bank(shipped_knowledge("voc"), model, Settings())

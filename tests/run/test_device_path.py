@@ -136,6 +136,7 @@ print(float((fused - plain).abs().max()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_the_fused_kernel_refines_as_plain_torch_does() -> None:
     """Through Triton's interpreter, which needs no GPU; two images of more than one block of pixels."""

@@ -261,7 +261,9 @@ def slow_arguments(arguments: list[str], voc_root: Path) -> list[str]:
     return [*arguments, "--batch-size", "2"]
 
 
-@pytest.mark.parametrize(("signal_name", "status"), [("SIGKILL", -9), ("SIGTERM", 130), ("SIGINT", 130)])
+@pytest.mark.parametrize(
+    ("signal_name", "status"), [("SIGKILL", -9), ("SIGTERM", 130), pytest.param("SIGINT", 130, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_leaves_whole_files_and_goes_on_to_the_same_bytes(
     excel_cam: Run, slow_arguments: list[str], tmp_path: Path, signal_name: str, status: int
 ) -> None:

@@ -36,7 +36,7 @@ def doctor(
     class indices are certain. Exit status: 0 nothing or warnings alone, 1 errors left.
     """
     from excel_cam.doctor.examine import Examination, examine
-    from excel_cam.labels.folder import class_names_of
+    from excel_cam.labels.folder import class_names_of, has_background_class
     from excel_cam.tags.read import read_tags
 
     refuse_two_name_sources(dataset, classes)
@@ -53,9 +53,10 @@ def doctor(
     read = None if tags is None or names is None else read_tags(tags, names)
     with progress_bar(None, "label") as bar:
         examination = Examination(
-            labels=labels, class_names=names, images=images, tags=read, fix=fix, fix_command=command
-        )
-        diagnosis = examine(examination, bar.update)
+            labels=labels, class_names=names, images=images, tags=read, fix=fix, fix_command=command,
+            has_background=has_background_class(labels, dataset),
+        )  # fmt: skip
+        diagnosis = examine(examination, bar.update, lambda total: bar.begin(total, "label"))
     if as_json:
         show_record(diagnosis.to_json_dict())
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
-from excel_cam.classes import NAMED_CLASSES
+from excel_cam.classes import NAMED_CLASSES, WITHOUT_BACKGROUND
 from excel_cam.cli.options import FILE, FOLDER, Numbers, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show, show_record
@@ -27,7 +27,7 @@ NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignor
 @click.option("--labels", type=FOLDER, help="Folder of label PNGs; with --sweep the run whose settings --images takes.")
 @click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs of the same names; demo has its own.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
-@click.option("--classes", type=FILE, help="Class names from a file, one per line.")
+@click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
 @click.option("--no-background", is_flag=True,
               help="Labels of a knowledge base without a background class: the first class is 0.")  # fmt: skip
@@ -68,28 +68,16 @@ def evaluate(
     from excel_cam.evaluation.compare import compare_labels, format_comparison
     from excel_cam.evaluation.evaluate import check_expected, evaluate_labels, format_evaluation
     from excel_cam.files.images.masks import named_files
-    from excel_cam.files.lists import read_class_list
-    from excel_cam.knowledge.base import class_limit
-    from excel_cam.labels.records import are_without_background
+    from excel_cam.labels.folder import truth_masks
     from excel_cam.tags.name_finder import read_list
 
     _check_combination(ctx, labels, sweep)
     refuse_two_name_sources(dataset, classes)
-    if dataset is None and classes is None:
-        raise UsageError("give the class names with --dataset or --classes")
     truth = truth or (DEMO_TRUTH if dataset == "demo" else None)
     if truth is None:
         raise click.UsageError("Missing option '--truth': the folder of ground-truth PNGs.")
-    if no_background and ignore_as == "background":
-        raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
-    if not no_background and (wrong := [f for f in (labels, against) if f is not None and are_without_background(f)]):
-        advice = "they have no background score to sweep" if sweep else "add --no-background"
-        raise click.UsageError(f"{wrong[0]} holds labels without a background class; {advice}")
-    class_names = (
-        NAMED_CLASSES[dataset]
-        if dataset is not None
-        else read_class_list(cast(Path, classes), class_limit(not no_background), reporter(quiet=False))[0]
-    )
+    has_background = _has_background(ctx, [folder for folder in (labels, against) if folder is not None])
+    class_names = _class_names(labels, dataset, classes, has_background)
     names = None
     if names_from is not None:
         folder, suffix = (ctx.params["cams"], ".npz") if sweep else (cast(Path, labels), ".png")
@@ -97,17 +85,60 @@ def evaluate(
     if sweep:
         _sweep(ctx, truth, class_names, names)
         return
-    labels, has_background = cast(Path, labels), not no_background
-    counted: IgnoreAs = ignore_as or ("skip" if no_background else "background")
+    labels = cast(Path, labels)
+    masks = truth_masks(truth, labels, dataset, classes)
+    counted: IgnoreAs = ignore_as or ("background" if has_background else "skip")
     if against is not None:
-        comparison = compare_labels(labels, against, truth, class_names, names, counted, has_background)
+        comparison = compare_labels(labels, against, masks, class_names, names, counted, has_background)
         evaluation = comparison.first
         _print(as_json, comparison, format_comparison(comparison, sort == "gap"))
     else:
-        evaluation = evaluate_labels(labels, truth, class_names, names, counted, has_background=has_background)
+        evaluation = evaluate_labels(labels, masks, class_names, names, counted, has_background=has_background)
         _print(as_json, evaluation, format_evaluation(evaluation, sort == "gap"))
     if expect is not None:
         check_expected(evaluation, expect, within)
+
+
+def _has_background(ctx: click.Context, folders: Sequence[Path]) -> bool:
+    """Whether label 0 is background: by the options, which all the folders of labels have to agree with."""
+    from excel_cam.labels.folder import has_background_class
+    from excel_cam.labels.records import are_without_background
+
+    dataset, classes, no_background = (ctx.params[name] for name in ("dataset", "classes", "no_background"))
+    if dataset is None and classes is None and folders and are_without_background(folders[0]):
+        no_background = True  # as the record says that names the classes, too
+    if dataset in WITHOUT_BACKGROUND:
+        no_background = True
+        for folder in folders:
+            has_background_class(folder, dataset)  # refuses labels that are numbered otherwise
+    if no_background and ctx.params["sweep"]:
+        raise click.UsageError(
+            f"{folders[0] if folders else dataset}: labels without a background class; they have no background score "
+            "to sweep"
+        )
+    if no_background and ctx.params["ignore_as"] == "background":
+        raise click.UsageError("--no-background leaves no class for a predicted 255; use --ignore-as skip")
+    if not no_background and (wrong := [folder for folder in folders if are_without_background(folder)]):
+        advice = "they have no background score to sweep" if ctx.params["sweep"] else "add --no-background"
+        raise click.UsageError(f"{wrong[0]} holds labels without a background class; {advice}")
+    return not no_background
+
+
+def _class_names(
+    labels: Path | None, dataset: str | None, classes: Path | None, has_background: bool
+) -> tuple[str, ...]:
+    """Class names in label order: by the options, else from the run record beside the labels."""
+    from excel_cam.files.lists import read_class_list
+    from excel_cam.knowledge.base import class_limit
+    from excel_cam.labels.folder import required_class_names
+
+    if classes is not None:
+        return read_class_list(classes, class_limit(has_background), reporter(quiet=False))[0]
+    if dataset is not None:
+        return NAMED_CLASSES[dataset]
+    if labels is None:
+        raise UsageError("give the class names with --dataset or --classes")
+    return required_class_names(labels, None, None)
 
 
 def _check_combination(ctx: click.Context, labels: Path | None, sweep: bool) -> None:

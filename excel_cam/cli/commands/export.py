@@ -58,7 +58,7 @@ def export(
         labels=labels, out=out, cams=cams, images=images, names=names, overwrite=overwrite,
     )  # fmt: skip
     with progress_bar(None, "image", quiet) as bar:
-        counts = run_export(chosen, report, bar.update)
+        counts = run_export(chosen, report, bar.update, lambda total: bar.begin(total, "image"))
     report(
         f"{counts['written'] + counts['kept']:,} images in {out} ({counts['written']:,} new, {counts['kept']:,} kept)"
     )

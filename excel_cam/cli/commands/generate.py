@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from excel_cam.classes import SPLITS
 from excel_cam.cli.config import RequiredOption, config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import (
+    DATA_SETS,
     FILE,
     FOLDER,
     MOST_PHOTOGRAPHS,
@@ -21,13 +21,16 @@ from excel_cam.cli.options import (
     chosen_model,
     chosen_settings,
     default_workers,
+    knowledge_option,
     lvc_option,
     model_options,
     overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
+    root_option,
     settings_options,
     source_name,
+    split_option,
 )
 from excel_cam.cli.progress import reporter
 from excel_cam.labels.shards import chosen_shard
@@ -37,15 +40,13 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 
 
 @click.command()
-@click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "demo", "folder"]), required=True,
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(DATA_SETS), required=True,
               help="What to label; demo comes with the package, with a model of its own.")  # fmt: skip
-@click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
-@click.option("--split", type=click.Choice([*SPLITS["voc"], *SPLITS["coco"]]),
-              show_default="train_aug for voc, train2014 for coco",
-              help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
+@root_option
+@split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
-@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc and coco it comes with the package.")
+@knowledge_option
 @click.option("--list", "names_from", metavar="FILE", help="Label only the names in this file; - is standard input.")
 @click.option("--out", cls=RequiredOption, type=FOLDER, required=True,
               help="Folder for the labels; made if it is not there.")  # fmt: skip

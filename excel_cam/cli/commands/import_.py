@@ -46,13 +46,13 @@ def import_(
 
     refuse_two_name_sources(dataset, classes)
     report = reporter(quiet)
-    class_names = chosen_classes(out, dataset, classes, report)
+    values = chosen_classes(out, dataset, classes, report)
     names = None
     if names_from is not None:
         folders = [folder for folder in (out, images) if folder is not None]
         names = frozenset(read_list(names_from, known_names(out, images), folders))
     request = Import(
-        tool=tool, source=source, out=out, class_names=class_names, images=images, names=names,
+        tool=tool, source=source, out=out, values=values, images=images, names=names,
         mark_unchanged=mark_unchanged, overwrite=overwrite, overwrite_hand_made=overwrite_hand_made,
     )  # fmt: skip
     with progress_bar(None, "label", quiet) as bar:

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from excel_cam.classes import DATASET_CLASSES
 from excel_cam.cli.commands.kb_write import kb_prompts, kb_write
 from excel_cam.cli.config import config_options
-from excel_cam.cli.options import FILE, chosen_model, chosen_settings, model_options, settings_options
+from excel_cam.cli.options import FILE, KNOWLEDGE, chosen_model, chosen_settings, model_options, settings_options
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.terminal import show_each
 from excel_cam.settings import Settings
@@ -151,7 +151,7 @@ def kb_diff(first: str, second: str) -> None:
 @click.command("build")
 @click.option("--dataset", type=click.Choice(list(DATASET_CLASSES)), default="voc", show_default=True,
               help="A shipped one.")  # fmt: skip
-@click.option("--kb", "knowledge", type=FILE, help="A knowledge base file instead.")
+@click.option("--kb", "knowledge", type=KNOWLEDGE, metavar="NAME|FILE", help="A knowledge base file, or name, instead.")
 @click.option("--bank", type=FILE, help="Also write names, plain, bank and text rows to this .npz file.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
@@ -170,7 +170,7 @@ def kb_build(
     from excel_cam.errors import OutputError
     from excel_cam.files.atomic import write_atomically
     from excel_cam.files.inputs import refuse_inputs
-    from excel_cam.knowledge.base import read_knowledge, shipped_knowledge
+    from excel_cam.knowledge.base import find_knowledge, shipped_knowledge
     from excel_cam.model.prepare import prepare_text
     from excel_cam.model.text_bank import bank_bytes
     from excel_cam.model.words_file import fit_recorded
@@ -178,7 +178,7 @@ def kb_build(
     report = reporter(quiet)
     if bank is not None:
         refuse_inputs(bank, (knowledge, ctx.params["weights"]), "--bank")
-    source = shipped_knowledge(dataset) if knowledge is None else read_knowledge(knowledge)
+    source = shipped_knowledge(dataset) if knowledge is None else find_knowledge(str(knowledge))
     settings, sources = chosen_settings(ctx)
     settings = fit_recorded(settings, sources, source.sentence_count)
     _model, rows = prepare_text(chosen_model(ctx), source, settings, report)

@@ -11,6 +11,7 @@ from excel_cam.cli.config import config_options
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    KNOWLEDGE,
     chosen_model,
     chosen_settings,
     model_options,
@@ -27,9 +28,9 @@ from excel_cam.cli.progress import reporter
 @click.option("--classes", required=True, metavar="NAMES",
               help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json).")  # fmt: skip
 @click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
-@click.option(
-    "--kb", "knowledge", type=FILE, help="Knowledge base file; if left out, VOC's or COCO's where one has the class."
-)
+@click.option("--kb", "knowledge", type=KNOWLEDGE, metavar="NAME|FILE",
+              help="Knowledge base, a file or a shipped one by name; left out, VOC's or COCO's where it has a class.",
+)  # fmt: skip
 @png_mode_option
 @overwrite_option("Replace files that are there, but for hand-made labels.")
 @overwrite_hand_made_option()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from excel_cam.classes import SPLITS
 from excel_cam.cli.config import config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    LEARNABLE,
     BatchSize,
     Numbers,
     ShardType,
@@ -25,7 +25,9 @@ from excel_cam.cli.options import (
     overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
+    root_option,
     source_name,
+    split_option,
 )
 from excel_cam.cli.progress import reporter
 from excel_cam.errors import UsageError
@@ -41,11 +43,10 @@ OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard"
 
 @click.command()
 @click.argument("photographs", metavar="[PHOTO...]", type=FILE, nargs=-1)
-@click.option("--dataset", type=click.Choice(["voc", "coco", "demo", "folder"]),
+@click.option("--dataset", type=click.Choice(LEARNABLE),
               help="Segment a data set instead of photographs; its tags are not looked at.")  # fmt: skip
-@click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
-@click.option("--split", type=click.Choice([*SPLITS["voc"], *SPLITS["coco"]]),
-              show_default="train_aug for voc, train2014 for coco", help="Split of voc or coco.")  # fmt: skip
+@root_option
+@split_option
 @click.option("--list", "names_from", metavar="FILE", help="Segment only the names in this file; - is standard input.")
 @lvc_option
 @click.option("--out", type=FOLDER, help="Folder for the labels; beside single photographs if left out.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from excel_cam.classes import DATASET_CLASSES
+from excel_cam.classes import DATASET_CLASSES, MASK_FORMS, WITHOUT_BACKGROUND
 from excel_cam.cli.options import FILE, refuse_two_name_sources
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.terminal import tell
@@ -36,12 +36,15 @@ def tags(
         excel-cam tags --from COCO/annotations/instances_train2014.json --out tags.jsonl
         excel-cam tags --from tags.csv --classes classes.txt --out tags.json
 
-    Masks hold 0 for background, 1 and up for the classes, 255 for pixels to ignore. In files of tags a class stands
+    Masks hold 0 for background, 1 and up for the classes, 255 for pixels to ignore; those of context, ade20k and
+    cityscapes are read as these data sets have them. In files of tags a class stands
     by name or by index; indices count from 0, as the columns of cls_labels.npy do.
     """
     from excel_cam.errors import OutputError
     from excel_cam.files.inputs import refuse_inputs
     from excel_cam.files.lists import read_class_list, read_entries
+    from excel_cam.knowledge.base import class_limit
+    from excel_cam.labels.records import are_without_background, has_readable_run
     from excel_cam.tags.gather import gather_tags
     from excel_cam.tags.write import check_tags_path, formula_cells, write_tags
     from excel_cam.wording import quoted
@@ -51,11 +54,13 @@ def tags(
     if out.exists() and not overwrite:
         raise OutputError(f"{out} is there already; add --overwrite to replace it, or choose another --out")
     refuse_inputs(out, (source, classes, None if names_from is None else Path(names_from)))
+    forms = () if dataset is None or has_readable_run(source) else MASK_FORMS.get(dataset, ())
+    has_background = not (are_without_background(source) or dataset in WITHOUT_BACKGROUND)
     class_names = DATASET_CLASSES[dataset] if dataset is not None else None
     if classes is not None:
-        class_names = read_class_list(classes, report=reporter(quiet))[0]
+        class_names = read_class_list(classes, class_limit(has_background), reporter(quiet))[0]
     names = None if names_from is None else read_entries(names_from)
-    found = gather_tags(source, class_names, names)
+    found = gather_tags(source, class_names, names, forms, has_background)
     write_tags(out, found.tags, found.class_names, keys)
     if not quiet:
         without = sum(not indices for indices in found.tags.values())

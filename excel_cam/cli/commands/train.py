@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from excel_cam.classes import SPLITS
 from excel_cam.cli.config import RequiredOption, config_options, configured_roots
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    LEARNABLE,
     chosen_model,
     chosen_settings,
     default_workers,
+    knowledge_option,
     model_options,
+    root_option,
     settings_options,
     source_name,
+    split_option,
 )
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.errors import UsageError
 
 if TYPE_CHECKING:
-    from excel_cam.learnt.train import StepRecord
-    from excel_cam.learnt.training_settings import TrainingSettings
     from excel_cam.run.training import TrainingOrder
-
-SAID_EVERY = 30.0  # seconds between lines on progress where standard error is no terminal
 
 
 class StepOrShare(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -50,15 +47,13 @@ class StepOrShare(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 @click.command()
-@click.option("--dataset", cls=RequiredOption, type=click.Choice(["voc", "coco", "demo", "folder"]), required=True,
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(LEARNABLE), required=True,
               help="What to learn from; its presets are voc's and coco's, any other takes voc's.")  # fmt: skip
-@click.option("--root", type=FOLDER, help="The data set's folder; for voc and coco it is looked for when left out.")
-@click.option("--split", type=click.Choice([*SPLITS["voc"], *SPLITS["coco"]]),
-              show_default="train_aug for voc, train2014 for coco",
-              help="Split of voc (the first four) or coco; of coco else the only one there.")  # fmt: skip
+@root_option
+@split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
-@click.option("--kb", "knowledge", type=FILE, help="Knowledge base file; for voc and coco it comes with the package.")
+@knowledge_option
 @click.option("--list", "names_from", metavar="FILE", help="Learn from the names in this file; - is standard input.")
 @click.option("--out", cls=RequiredOption, type=FOLDER, required=True,
               help="Folder for checkpoints, log.jsonl and adapter.safetensors.")  # fmt: skip
@@ -122,17 +117,13 @@ def train(ctx: click.Context, /, quiet: bool, **_: Any) -> None:
     readout = None
     if p["truth"] is not None:
         readout = choose_readout(p["truth"], request.data.samples, p["readout_images"])
-    last_said = time.monotonic()
     with progress_bar(request.training.steps, "step", quiet) as bar:
         for record in steps_of(request):
-            bar.update(record.step + 1 - bar.n)
-            bar.set_postfix_str(
-                f"loss {record.loss:.3f}, rate {record.rate:.1e}, {record.images_per_second:.1f} images/s"
-            )
+            bar.note = f"loss {record.loss:.3f}, rate {record.rate:.1e}, {record.images_per_second:.1f} images/s"
+            if not bar.done:
+                bar.skip(record.step)
+            bar.update()
             done = record.step + 1
-            if not sys.stderr.isatty() and time.monotonic() - last_said > SAID_EVERY:
-                last_said = time.monotonic()
-                report(_progress_line(record, request.training))
             for reason in record.unreadable:
                 report(f"left out: {reason}")
             if done % request.checkpoint_every == 0 or done == request.training.steps:
@@ -143,15 +134,6 @@ def train(ctx: click.Context, /, quiet: bool, **_: Any) -> None:
                     write_atomically(p["plot"], draw_training_log(read_training_log(request.out)).encode())
     report(f"written: {request.out / 'adapter.safetensors'}")
     report(f"next: excel-cam generate --lvc {request.out} ..., or excel-cam segment PHOTO... --lvc {request.out}")
-
-
-def _progress_line(record: StepRecord, training: TrainingSettings) -> str:
-    """How far training is, for a log."""
-    minutes = (training.steps - record.step - 1) * training.batch / record.images_per_second / 60
-    return (
-        f"step {record.step + 1:,} of {training.steps:,}: loss {record.loss:.3f}, {record.images_per_second:.1f} "
-        f"images/s, about {minutes:.0f} minutes left"
-    )
 
 
 def _order(ctx: click.Context) -> TrainingOrder:

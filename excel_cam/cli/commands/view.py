@@ -12,7 +12,6 @@ from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
-from excel_cam.cli.terminal import tell
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
 
@@ -54,7 +53,7 @@ def view(
     Exit status: 0 all shown, 1 error, 2 usage, 3 some photographs could not be read.
     """
     from excel_cam.files.images.masks import mask_names
-    from excel_cam.labels.folder import required_class_names
+    from excel_cam.labels.folder import has_background_class, required_class_names, truth_masks
     from excel_cam.report.strip import MOST_ROWS
     from excel_cam.report.write import ReportRequest, write_report
     from excel_cam.tags.name_finder import read_list
@@ -74,17 +73,18 @@ def view(
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     class_names = required_class_names(labels, dataset, classes, reporter(quiet))
     chosen = ReportRequest(
-        labels=labels, images=images, class_names=class_names, truth=truth, cams=cams, names=named, out=out,
+        labels=labels, images=images, class_names=class_names, cams=cams,
+        has_background=has_background_class(labels, dataset),
+        truth=None if truth is None else truth_masks(truth, labels, dataset, classes), names=named, out=out,
         order=order, limit=limit, strip=strip, rows=rows, overwrite=overwrite,
     )  # fmt: skip
 
     unread: dict[str, None] = {}
+    report = reporter(quiet)
     with progress_bar(None, "image", quiet) as bar:
-        for line in write_report(chosen, bar.update, lambda reason: unread.setdefault(reason, None)):
-            if not quiet:
-                bar.clear()
-                tell(line)
+        for line in write_report(chosen, bar.update, bar.begin, lambda reason: unread.setdefault(reason, None)):
+            report(line)
     for reason in unread:
-        reporter(quiet)(f"failed: {reason}")
+        report(f"failed: {reason}")
     if unread:
         ctx.exit(EXIT_SOME_FAILED)

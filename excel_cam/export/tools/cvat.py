@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from excel_cam.classes import BACKGROUND_NAMES, IGNORE, IGNORED_NAMES, voc_palette
@@ -28,9 +29,18 @@ class CVAT(Format):
     """Masks for CVAT; pixels of 255 become a label of their own, so that they come back."""
 
     name = "cvat"
+    needs_background = False
     upright = True
     reserved = (BACKGROUND_NAMES[0], IGNORED_NAMES[0])
     final_files = ("labelmap.txt", "ImageSets/Segmentation/default.txt", "cvat_labels.json")
+
+    @property
+    def _colours(self) -> NDArray[np.uint8]:
+        """(256, 3) colours of label values; black is that of pixels that are no object, whatever label 0 is."""
+        shown = _PALETTE.copy()
+        if not self.has_background:
+            shown[: self.greatest + 1] = _PALETTE[1 : self.greatest + 2]
+        return shown
 
     def image_file(self, name: str) -> str:
         """The mask of labels."""
@@ -42,13 +52,13 @@ class CVAT(Format):
 
     def encode(self, image: LabelledImage) -> bytes:
         """Each label's colour, RGB: a palette would be read as values by some, as colours by others."""
-        return png_bytes(Image.fromarray(_PALETTE[image.mask(len(self.class_names))]))
+        return png_bytes(Image.fromarray(self._colours[self.mask_of(image)]))
 
     def encode_beside(self, image: LabelledImage) -> bytes:
         """Each class's colour by its place among those of the image; without objects, background would be one."""
-        mask = image.mask(len(self.class_names))
+        mask = self.mask_of(image)
         values, places = np.unique(mask, return_inverse=True)
-        first = 0 if values[0] == 0 else 1
+        first = 0 if self.has_background and values[0] == 0 else 1
         return png_bytes(Image.fromarray(_PALETTE[places.reshape(mask.shape) + first]))
 
     def bytes_of(self, image: LabelledImage) -> int:
@@ -64,15 +74,19 @@ class CVAT(Format):
     def check_classes(self) -> None:
         """Fields of the label map are parted by colons."""
         super().check_classes()
+        if self.greatest + (not self.has_background) >= IGNORE:
+            raise DataError(
+                f"{len(self.class_names)} classes leave no colour for pixels to ignore; CVAT cannot tell them"
+            )
         for name in self.class_names:
             if ":" in name or name.startswith("#"):
                 raise DataError(f"class '{name}' holds a colon or begins with #, CVAT's label map cannot name it")
 
     def finish(self, out: Path, images: Images) -> list[str]:
         """Write the label map, the list of names, and the labels for the task's constructor."""
-        labels = {BACKGROUND_NAMES[0]: 0, **{name: value for value, name in enumerate(self.class_names, 1)}}
-        labels[IGNORED_NAMES[0]] = IGNORE
-        colours = {name: [int(part) for part in _PALETTE[value]] for name, value in labels.items()}
+        labels = {name: self._colours[value] for value, name in self.names_of_values.items()}
+        labels = {BACKGROUND_NAMES[0]: _PALETTE[0], **labels, IGNORED_NAMES[0]: _PALETTE[IGNORE]}
+        colours = {name: [int(part) for part in colour] for name, colour in labels.items()}
         lines = (f"{name}:{','.join(map(str, colour))}::" for name, colour in colours.items())
         write_lines(out / self.final_files[0], ["# label:color_rgb:parts:actions", *lines])
         write_lines(out / self.final_files[1], (image.name for image in images()))

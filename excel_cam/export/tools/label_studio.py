@@ -32,6 +32,7 @@ class LabelStudio(Format):
 
     image_url: str = LOCAL_FILES
     name = "label-studio"
+    needs_background: ClassVar[bool] = False
     upright: ClassVar[bool] = True
     final_files: ClassVar[tuple[str, ...]] = ("tasks.json", "labeling_interface.xml")
     parts_folder: ClassVar[str] = ".label-studio-parts"
@@ -46,25 +47,26 @@ class LabelStudio(Format):
         return f"{self.parts_folder}/{name}.json"
 
     def encode(self, image: LabelledImage) -> bytes:
-        """A task: the photograph's address, and a region per value of the label but 0."""
-        mask = image.mask(len(self.class_names))
+        """A task: the photograph's address, and a region per value of the label but the background's."""
+        mask = self.mask_of(image)
         height, width = mask.shape
         regions = [
             {
                 "id": f"excel-cam-{value}", "from_name": FROM_NAME, "to_name": TO_NAME, "type": "brushlabels",
                 "original_width": width, "original_height": height, "image_rotation": 0,
                 "value": {
-                    "format": "rle", "rle": encode_brush(mask == value), "brushlabels": [self._label(int(value))],
+                    "format": "rle", "rle": encode_brush(mask == value), "brushlabels": [self._labels[int(value)]],
                 },
             }
-            for value in np.unique(mask) if value
+            for value in np.unique(mask) if int(value) in self._labels
         ]  # fmt: skip
         prediction = {"model_version": "excel-cam", "result": regions}
         data = {TO_NAME: self._address(f"{image.name}{image.suffix}"), NAME_KEY: image.name}
         return json.dumps({"data": data, "predictions": [prediction]}, separators=(",", ":")).encode()
 
-    def _label(self, value: int) -> str:
-        return IGNORED_NAMES[0] if value == IGNORE else self.class_names[value - 1]
+    @property
+    def _labels(self) -> dict[int, str]:
+        return {**self.names_of_values, IGNORE: IGNORED_NAMES[0]}
 
     def _address(self, file: str) -> str:
         return self.image_url + (quote(file) if self.image_url.startswith(_ESCAPED) else file)
@@ -98,11 +100,9 @@ class LabelStudio(Format):
 
     def _interface(self) -> str:
         palette = voc_palette()
-        values = [*range(1, len(self.class_names) + 1), IGNORE]
         labels = "".join(
-            f"    <Label value={quoteattr(self._label(value))} "
-            f'background="#{palette[3 * value : 3 * value + 3].hex()}"/>\n'
-            for value in values
+            f'    <Label value={quoteattr(name)} background="#{palette[3 * value : 3 * value + 3].hex()}"/>\n'
+            for value, name in self._labels.items()
         )
         return (
             f'<View>\n  <Image name="{TO_NAME}" value="${TO_NAME}" zoom="true"/>\n'

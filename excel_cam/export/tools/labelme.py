@@ -27,6 +27,7 @@ class Labelme(Format):
     """Polygons for labelme."""
 
     name = "labelme"
+    needs_background = False
     upright = True
     reserved = (BACKGROUND, IGNORED)
     final_files = ("labels.txt",)
@@ -37,14 +38,14 @@ class Labelme(Format):
 
     def encode(self, image: LabelledImage) -> bytes:
         """The label's regions as polygons, in the order they are to be painted in."""
-        mask = image.mask(len(self.class_names))
-        names = {0: BACKGROUND, IGNORE: IGNORED, **dict(enumerate(self.class_names, start=1))}
+        mask = self.mask_of(image)
+        names = {0: BACKGROUND, IGNORE: IGNORED, **self.names_of_values}
         shapes: list[dict[str, Any]] = [
             {
                 "label": names[value], "points": [list(map(float, point)) for point in outline], "group_id": None,
                 "description": "", "shape_type": "polygon", "flags": {},
             }
-            for value, outline in painted_outlines(mask)
+            for value, outline in painted_outlines(mask, self.has_background)
         ]  # fmt: skip
         height, width = mask.shape
         content = {
@@ -81,13 +82,15 @@ class Labelme(Format):
         return [f"{linked:,} links to photographs of {photographs}"] if linked else []
 
 
-def painted_outlines(mask: NDArray[np.uint8]) -> list[tuple[int, Outline]]:
-    """The (H, W) label as (value, outline) to be filled one after the other on 0, which gives it to the pixel.
+def painted_outlines(mask: NDArray[np.uint8], has_background: bool = True) -> list[tuple[int, Outline]]:
+    """The (H, W) label as (value, outline) to be filled one after the other, which gives it to the pixel.
+
+    has_background: whether what no outline encloses is 0; else all that is 0 is enclosed.
 
     Regions are connected by edges, so each lies within another's outline or without, as a whole; one within has the
     smaller outline, and comes later. What is right by then is left out, as background that no outline encloses.
     """
-    canvas = np.zeros_like(mask)
+    canvas = np.full(mask.shape, 0 if has_background else -1, np.int16)
     shapes = []
     for region in sorted(regions(mask), key=lambda region: -region.filled):
         top, left = region.origin

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from excel_cam.classes import BACKGROUND_NAMES, IGNORE, IGNORED_NAMES
+from excel_cam.classes import IGNORE, IGNORED_NAMES
 from excel_cam.errors import DataError
 from excel_cam.export.formats import Images
 from excel_cam.export.masks import MaskFormat
@@ -37,7 +37,7 @@ class HuggingFace(MaskFormat):
             for image in images():
                 photograph = f"{self.photograph_folder}/{image.name}{image.suffix}"
                 stream.write(json_line({"file_name": photograph, "mask_file_name": self.image_file(image.name)}))
-        names = dict(enumerate((BACKGROUND_NAMES[0], *self.class_names)))
+        names = dict(enumerate(self.label_names))
         write_atomically(out / self.final_files[1], json_bytes(names))
         return [
             f'hf: datasets.load_dataset("imagefolder", data_dir={json.dumps(str(out))}, split="train") has the '
@@ -60,7 +60,7 @@ class FiftyOne(MaskFormat):
 
     def starting_content(self, out: Path, suffix: str) -> bytes:
         """The script."""
-        targets = {**dict(enumerate((BACKGROUND_NAMES[0], *self.class_names))), IGNORE: IGNORED_NAMES[0]}
+        targets = {**dict(enumerate(self.label_names)), IGNORE: IGNORED_NAMES[0]}
         return _SCRIPT.format(targets=targets).encode()
 
 

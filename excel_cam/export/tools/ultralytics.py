@@ -10,9 +10,6 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from excel_cam.classes import BACKGROUND_NAMES, IGNORE
 from excel_cam.errors import DataError
 from excel_cam.export.formats import Images, LabelledImage, write_lines
 from excel_cam.export.masks import MaskFormat
@@ -40,15 +37,14 @@ class Ultralytics(MaskFormat):
 
     def encode_beside(self, image: LabelledImage) -> bytes:
         """A line per region, its class from 0, its corners as shares of the image's size."""
-        mask = image.mask(len(self.class_names))
+        mask = self.mask_of(image)
         height, width = mask.shape
-        values = [int(value) for value in np.unique(mask) if value not in (0, IGNORE)]
         lines = []
-        for region in regions(mask, values):
+        for region in regions(mask, list(self.names_of_values)):
             corners = (
                 f"{(x + _PIXEL_CENTRE) / width:.6f} {(y + _PIXEL_CENTRE) / height:.6f}" for x, y in region.cut_outline
             )
-            lines.append(f"{region.value - 1} {' '.join(corners)}\n")
+            lines.append(f"{region.value - self.has_background} {' '.join(corners)}\n")
         return "".join(lines).encode()
 
     def bytes_of(self, image: LabelledImage) -> int:
@@ -68,8 +64,8 @@ class Ultralytics(MaskFormat):
     def finish(self, out: Path, images: Images) -> list[str]:
         """Write the list of photographs and a YAML for each task."""
         write_lines(out / self.final_files[0], (f"./images/{image.name}{image.suffix}" for image in images()))
-        semantic = (BACKGROUND_NAMES[0], *self.class_names)
-        write_atomically(out / self.final_files[1], _yaml("semantic", semantic, f"masks_dir: {self.folder}\n").encode())
+        semantic = _yaml("semantic", self.label_names, f"masks_dir: {self.folder}\n")
+        write_atomically(out / self.final_files[1], semantic.encode())
         write_atomically(out / self.final_files[2], _yaml("segment", self.class_names).encode())
         return [
             "ultralytics: polygons cannot have holes: theirs are cut open, by a line there and back; pixels of 255 are "

@@ -100,11 +100,10 @@ def decode_png(path: Path) -> DecodedPng:
     return DecodedPng(mode, pixels, head.bits)
 
 
-def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.ndarray:
-    """(H, W) integer class indices of a PNG, each in 0..`greatest` or 255; a palette gives indices, not colours.
+def read_indices(path: Path) -> NDArray[Any]:
+    """(H, W) values of a PNG of class indices, whatever they stand for; a palette gives indices, not colours.
 
-    class_count: the number of classes, where it is not `greatest`, as without a background class.
-    Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
+    Raises DataError for a damaged file and a coloured or 1-bit picture.
     """
     try:
         picture = decode_png(path)
@@ -118,6 +117,16 @@ def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.n
             f"{path}: expected class indices (PNG mode L or P), got a coloured picture (mode {mode}); "
             "save it again with one class index per pixel"
         )
+    return mask
+
+
+def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.ndarray:
+    """(H, W) integer class indices of a PNG, each in 0..`greatest` or 255; a palette gives indices, not colours.
+
+    class_count: the number of classes, where it is not `greatest`, as without a background class.
+    Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
+    """
+    mask = read_indices(path)
     wrong = (mask > greatest) & (mask != IGNORE)
     if wrong.any():
         row, column = divmod(int(np.argmax(wrong)), wrong.shape[1])
