@@ -206,10 +206,8 @@ def _bring(folder: _Folder, name: str, corrected: Corrected, counts: Counts) -> 
     elif found is not None and not found.stamp and not request.overwrite:
         counts.refused_others.append(name)
         return
-    if not counts.corrected + counts.new:
-        record_import(
-            request.out, values.class_names, values.has_background
-        )  # first the classes: whoever finds the label finds them too
+    if not counts.corrected + counts.new:  # first the classes: whoever finds the label finds them too
+        record_import(request.out, values.class_names, values.has_background)
     write_label(path, label, "L", hand_made_stamp(request.tool))
     counts.corrected += found is not None
     counts.new += found is None

@@ -34,7 +34,7 @@ def hand_made_stamp(source: str) -> str:
 
 
 def read_hand_made(folder: Path) -> HandMade | None:
-    """The record of hand-made labels in a folder, None where there is none; raises `OutputError` where it is damaged."""
+    """The record of hand-made labels in a folder, None without one; raises `OutputError` where it is damaged."""
     path = folder / HAND_MADE_FILE
     record: dict[str, Any] | None = read_json(
         path, "record of hand-made labels", remedy=_REMEDY, error=OutputError, optional=True
@@ -66,6 +66,6 @@ def require_same_classes(folder: Path, classes: tuple[str, ...], has_background:
     theirs = ", ".join(recorded.classes[:3]) + (", …" if len(recorded.classes) > 3 else "")
     kind = "with" if recorded.has_background else "without"
     raise OutputError(
-        f"{folder} holds hand-made labels of other classes ({len(recorded.classes)} {kind} a background class: {theirs}; "
-        f"see {folder / HAND_MADE_FILE}); choose another --out"
+        f"{folder} holds hand-made labels of other classes ({len(recorded.classes)} {kind} a background class: "
+        f"{theirs}; see {folder / HAND_MADE_FILE}); choose another --out"
     )
