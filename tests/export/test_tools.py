@@ -1,4 +1,4 @@
-"""What is exported for people's tools, read back as each of them reads it: once more here, and by itself where it is."""
+"""What is exported for other tools, read back as each reads it: by readers here, and by its own where installed."""
 
 from __future__ import annotations
 
@@ -380,4 +380,3 @@ def test_turned_photographs_have_turned_labels_only_where_tools_turn_them(
     made.out = made.out.with_name("hf")
     export(excel_cam, made, "hf")
     assert np.array_equal(pixels(made.out / "masks" / f"{TURNED}.png"), np.rot90(stored, -1))
-

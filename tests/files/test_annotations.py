@@ -141,8 +141,9 @@ def test_archives_are_read_like_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 and no more", b"\0" * 100])
 def test_what_is_no_archive_ends_with_a_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"broken\.zip: expected a folder or a zip archive"), open_tree(
-        tmp_path / "broken.zip"
+    with (
+        pytest.raises(DataError, match=r"broken\.zip: expected a folder or a zip archive"),
+        open_tree(tmp_path / "broken.zip"),
     ):
         pass
 

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 CLASSES = ("cat", "red panda", "tea pot")
 TURNED = "turned"  # its photograph's file lies on its side: EXIF's orientation 6
-SIZES = {"a b": (14, 19), "sub/c": (21, 12), "empty": (9, 10), TURNED: (11, 16)}
+SIZES = {"a b": (14, 19), "sub/c": (21, 12), "empty": (10, 11), TURNED: (11, 16)}
 
 
 def scene(name: str) -> np.ndarray:
