@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "export": {"files", "method", "labels"},
     "report": {"files", "labels", "evaluation"},
     "doctor": {"files", "tags", "labels"},
+    "imports": {"files", "tags", "labels"},
     "cli": {
         "files", "method", "tags", "knowledge", "labels", "model", "data", "learnt", "run", "evaluation", "export",
-        "report", "doctor",
+        "imports", "report", "doctor",
     },
 }  # fmt: skip
 
@@ -43,7 +44,7 @@ MAY_USE = {
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},
-    "scipy": {"method", "report.marks"},
+    "scipy": {"method", "report.marks", "files.annotations.outlines"},
     "pydensecrf": {"method.crf"},
     "pycocotools": {"export.coco"},
     "openai": {"knowledge.language_model"},
@@ -51,7 +52,7 @@ MAY_USE = {
     "tqdm": {"cli.progress"},
     "tomli": {"cli.config"},
     "numpy": {"files", "method", "tags", "knowledge", "labels", "model", "learnt", "run", "evaluation", "export",
-              "report", "doctor"},
+              "imports", "report", "doctor"},
 }  # fmt: skip
 
 PUBLIC = [

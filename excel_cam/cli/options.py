@@ -18,6 +18,7 @@ from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
+from excel_cam.wording import OVERWRITE_HAND_MADE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -84,6 +85,13 @@ def overwrite_option(help_text: str) -> Callable[[Command], Command]:
         return value
 
     return click.option("--overwrite", is_flag=True, callback=note, help=help_text)
+
+
+def overwrite_hand_made_option(
+    help_text: str = "Replace hand-made labels too, those of `excel-cam import`.",
+) -> Callable[[Command], Command]:
+    """The one option by which a command may replace labels that people made."""
+    return click.option(OVERWRITE_HAND_MADE, is_flag=True, help=help_text)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -20,6 +20,7 @@ from excel_cam.files.images.masks import value_counts
 from excel_cam.files.images.png_chunks import GREY, PALETTE_INDICES, NotPngError, PngDamageError, read_png_head
 from excel_cam.files.images.products import HEAD_LENGTH, STAMP_KEY, STAMP_MARK
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.labels.hand_made import HAND_MADE
 
 _OTHER_PICTURES = (b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # how their files begin
 
@@ -29,8 +30,8 @@ PALETTE = voc_palette()
 def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str) -> None:
     """Write an (H, W) uint8 label as an 8-bit PNG, mode `L` (values) or `P` (values with VOC's palette).
 
-    stamp: 32 hexadecimal digits that say what the label was made with; they go into a text chunk, which readers of
-    masks ignore. The file appears whole or not at all. Raises `OutputError`.
+    stamp: 32 hexadecimal digits that say what the label was made with, or that it is hand-made; it goes into a text
+    chunk, which readers of masks ignore. The file appears whole or not at all. Raises `OutputError`.
     """
     image = Image.fromarray(label)
     if png_mode == "P":
@@ -54,6 +55,11 @@ class FoundLabel:
     size: tuple[int, int]
     written: int
     is_picture: bool = False
+
+    @property
+    def is_hand_made(self) -> bool:
+        """Whether a person made or corrected it: no run replaces it unasked."""
+        return self.stamp.startswith(HAND_MADE)
 
 
 def find_label(path: Path) -> FoundLabel | None:

@@ -15,6 +15,7 @@ from typing import Any
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.files.json_file import read_json
+from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.shards import WHOLE, Shard
 
 RUN_FILES = ("run", ".json")  # between the two, for a share of the images, which one: ".shard-0-of-3"
@@ -62,18 +63,22 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def has_readable_run(folder: Path) -> bool:
-    """Whether there is a readable run record in a folder, so that its PNGs are labels of this program."""
+    """Whether there is a readable record in a folder, of a run or an import: its PNGs are labels of this program."""
     try:
-        return read_run(folder) is not None
+        return read_run(folder) is not None or read_hand_made(folder) is not None
     except OutputError:
         return False
 
 
 def are_without_background(labels: Path) -> bool:
-    """Whether the run record beside labels, if there is a readable one, says that label 0 is a class."""
+    """Whether the record beside labels, if there is a readable one, says that label 0 is a class."""
     if not has_readable_run(labels):
         return False
-    knowledge = (read_run(labels) or {}).get("knowledge")
+    record = read_run(labels)
+    if record is None:
+        hand_made = read_hand_made(labels)
+        return hand_made is not None and not hand_made.has_background
+    knowledge = record.get("knowledge")
     return isinstance(knowledge, dict) and knowledge.get("background_class") is False
 
 

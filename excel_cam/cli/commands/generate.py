@@ -24,6 +24,7 @@ from excel_cam.cli.options import (
     knowledge_option,
     lvc_option,
     model_options,
+    overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
     root_option,
@@ -53,7 +54,8 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @lvc_option
 @png_mode_option
-@overwrite_option("Replace labels that are there.")
+@overwrite_option("Replace labels that are there, but for hand-made ones.")
+@overwrite_hand_made_option()
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True,
               help="Photographs in one batch; auto: 8 on a CPU, on a GPU what fits, 64 at most.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, MOST_PHOTOGRAPHS), default=default_workers,
@@ -98,7 +100,10 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
             dataset=p["dataset"], root=p["root"], split=p["split"], tags=p["tags"], classes=p["classes"],
             knowledge=p["knowledge"], names_from=p["names_from"], roots=configured_roots(ctx),
         ),
-        destination=Destination(out=p["out"], png_mode=p["png_mode"], overwrite=p["overwrite"], cams=p["cams"]),
+        destination=Destination(
+            out=p["out"], png_mode=p["png_mode"], overwrite=p["overwrite"], cams=p["cams"],
+            overwrite_hand_made=p["overwrite_hand_made"],
+        ),
         model=chosen_model(ctx), settings=settings, setting_sources=setting_sources,
         adapter=None if p["lvc"] is None else adapter_path(p["lvc"]),
         work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),

@@ -15,6 +15,7 @@ from excel_cam.cli.options import (
     chosen_model,
     chosen_settings,
     model_options,
+    overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
     settings_options,
@@ -31,7 +32,8 @@ from excel_cam.cli.progress import reporter
               help="Knowledge base, a file or a shipped one by name; left out, VOC's or COCO's where it has a class.",
 )  # fmt: skip
 @png_mode_option
-@overwrite_option("Replace files that are there.")
+@overwrite_option("Replace files that are there, but for hand-made labels.")
+@overwrite_hand_made_option()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
@@ -40,7 +42,7 @@ from excel_cam.cli.progress import reporter
 @click.pass_context
 def label(
     ctx: click.Context, /, photographs: tuple[Path, ...], classes: str, out: Path | None, knowledge: Path | None,
-    png_mode: str, overwrite: bool, as_json: bool, quiet: bool, **_: Any,
+    png_mode: str, overwrite: bool, overwrite_hand_made: bool, as_json: bool, quiet: bool, **_: Any,
 ) -> None:  # fmt: skip
     """Label photographs that all show the same: photo.png and a picture to look at, photo.overlay.jpg, beside each.
 
@@ -69,7 +71,7 @@ def label(
     report(f"{len(choice.names)} {'class' if len(choice.names) == 1 else 'classes'}: {values}; 0 background")
     if choice.without_sentences and settings.attributes != "none":
         report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
-    writing = Writing(png_mode, overwrite)
+    writing = Writing(png_mode, overwrite, overwrite_hand_made)
     results = label_photographs(places, choice, chosen_model(ctx), settings, writing, report)
     if print_photographs(results, choice.names, as_json, report):
         ctx.exit(EXIT_SOME_FAILED)
