@@ -30,11 +30,16 @@ class KnowledgePath(click.Path):  # type: ignore[type-arg,unused-ignore]
         """The name or file as a path, as `find_knowledge` takes its text."""
         from excel_cam.knowledge.base import shipped_names
 
-        return Path(value) if str(value) in shipped_names() else super().convert(value, param, ctx)
+        names = shipped_names()
+        if str(value) in names:
+            return Path(value)
+        path: Any = super().convert(value, param, ctx)
+        return path.absolute() if str(path) in names else path  # ./voc is a file
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 KNOWLEDGE = KnowledgePath(dir_okay=False, path_type=Path)
+PHOTOGRAPHS = click.Path(path_type=Path)  # files, or folders of them
 FOLDER = click.Path(file_okay=False, path_type=Path)
 DATA_SETS = (*DATASET_CLASSES, "demo", "folder")
 LEARNABLE = tuple(name for name in DATA_SETS if name not in WITHOUT_BACKGROUND)  # what the trained half can take

@@ -15,7 +15,7 @@ from excel_cam.data.masked import MASKED, find_masked_root, open_masked
 from excel_cam.data.voc import VOC_DEFAULT_SPLIT, find_voc_root, open_demo, open_voc
 from excel_cam.errors import UsageError
 from excel_cam.files.lists import read_entries
-from excel_cam.knowledge.base import KnowledgeBase, class_limit, find_knowledge, prompts_alone, shipped_knowledge
+from excel_cam.knowledge.base import KnowledgeBase, class_limit, find_knowledge, shipped_knowledge, shipped_sentences
 from excel_cam.wording import Report
 
 
@@ -31,6 +31,11 @@ class Source:
     knowledge: Path | None = None  # a file, or the name of a shipped one
     names_from: str | None = None  # a file of names, or "-" for standard input
     roots: Mapping[str, Path] = field(default_factory=dict)  # folders of data sets, from a config file
+
+    @property
+    def has_own_knowledge(self) -> bool:
+        """Whether the sentences are of a base for these classes, not gathered from shipped ones by classes' names."""
+        return self.knowledge is not None or self.dataset != "folder"
 
 
 def open_source(source: Source, out: Path | None = None, report: Report = lambda _: None) -> tuple[DataSet, str]:
@@ -69,11 +74,11 @@ def open_source(source: Source, out: Path | None = None, report: Report = lambda
 
 
 def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:
-    """The knowledge base for a data set's classes: the file given, else the shipped one, else prompts alone."""
+    """The knowledge base for a data set's classes: the file given, else the shipped one, else by the classes' names."""
     if source.knowledge is not None:
         knowledge = find_knowledge(str(source.knowledge))
     elif data.name == "folder":
-        return prompts_alone(data.name, data.class_names, data.prompt_names)
+        return shipped_sentences(data.name, data.class_names, data.prompt_names)
     else:
         knowledge = shipped_knowledge("voc" if data.name == "demo" else data.name)
     return knowledge.select(data.class_names, data.prompt_names, str(source.classes or f"data set {data.name}"))

@@ -21,7 +21,7 @@ from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import remove_stale_parts
-from excel_cam.files.images.masks import mask_names, mask_path, values_text
+from excel_cam.files.images.masks import mask_names, mask_path, value_counts, values_text
 from excel_cam.files.lists import drop_image_suffix
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.folder import photographs_of
@@ -191,7 +191,7 @@ def _count(
     examination: Examination, name: str, mask: NDArray[np.uint8], tags: Sequence[int] | None, counts: _Counts
 ) -> None:
     """Count the pixels of one label in range, and note what is odd about them."""
-    found, pixels = counts.found, _value_counts(mask)
+    found, pixels = counts.found, value_counts(mask)
     counts.pixels += pixels
     counts.images += pixels > 0
     first = int(examination.has_background)  # label value of the first class
@@ -214,14 +214,6 @@ def _count(
         earlier = counts.first_with.setdefault(digest, name)
         if earlier != name:
             found.add("same-label", f"{name} (as {earlier})")
-
-
-def _value_counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How many pixels of (H, W) have each of the 256 values; row by row, as numpy counts in copies of 8 bytes each."""
-    counts = np.zeros(256, np.int64)
-    for row in mask:
-        counts += np.bincount(row, minlength=256)
-    return counts
 
 
 def _class_name(value: int, examination: Examination) -> str:

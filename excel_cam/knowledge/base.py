@@ -130,6 +130,26 @@ def prompts_alone(dataset: str, names: Sequence[str], prompts: Sequence[str]) ->
     return KnowledgeBase(dataset, voc.templates, classes, _without_classes(voc.background, classes))
 
 
+def shipped_sentences(dataset: str, names: Sequence[str], prompts: Sequence[str]) -> KnowledgeBase:
+    """A knowledge base for any class list: the sentences of VOC's and COCO's where one has the class, else none.
+
+    Names are found there without regard to case; a prompt name that is given wins. Where both know a class, VOC's
+    sentences are taken.
+    """
+    shipped = {
+        entry.name.casefold(): entry for source in ("coco", "voc") for entry in shipped_knowledge(source).classes
+    }
+    knowledge = prompts_alone(dataset, names, prompts)
+    classes = []
+    for entry in knowledge.classes:
+        described = shipped.get(entry.name.casefold())
+        if described is not None:
+            prompt = described.prompt if entry.prompt == entry.name else entry.prompt
+            entry = dataclasses.replace(described, name=entry.name, prompt=prompt)
+        classes.append(entry)
+    return dataclasses.replace(knowledge, classes=tuple(classes))
+
+
 def empty_knowledge(
     dataset: str,
     names: Sequence[str],

@@ -14,12 +14,9 @@ from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import mask_path
 from excel_cam.files.lists import read_class_list
 from excel_cam.labels.hand_made import read_hand_made
-from excel_cam.labels.overlay import OVERLAY_SUFFIX
 from excel_cam.labels.records import are_without_background, has_readable_run, read_run, read_runs
 from excel_cam.settings import Settings
 from excel_cam.wording import Report
-
-_OVERLAY_END = OVERLAY_SUFFIX.rpartition(".")[0]  # of a name, which has no extension
 
 
 def class_names_of(
@@ -112,7 +109,7 @@ def photographs_of(images: Path, labels: Path, names: Iterable[str]) -> dict[str
     """
     among = images.resolve() == labels.resolve()
     scan = scan_images(images, None if among else labels)
-    photographs = {name: path for name, path in scan.images.items() if not name.endswith(_OVERLAY_END)}
+    photographs = dict(scan.images)
     clashes = dict(scan.clashes)
     if among:
         for name in names:

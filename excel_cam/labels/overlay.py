@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from excel_cam.classes import voc_palette
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.images.products import OVERLAY_SUFFIX
 
-OVERLAY_SUFFIX = ".overlay.jpg"
 _LONGEST_NAME = 255  # bytes
 MAX_SIDE = 2000  # pixels; larger pictures are reduced, they are for eyes alone
 OPACITY = 0.55  # of the colours on the photograph

@@ -16,15 +16,13 @@ from PIL import Image, PngImagePlugin
 from excel_cam.classes import voc_palette
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import write_atomically
-from excel_cam.files.images.masks import row_blocks
+from excel_cam.files.images.masks import value_counts
 from excel_cam.files.images.png_chunks import GREY, PALETTE_INDICES, NotPngError, PngDamageError, read_png_head
+from excel_cam.files.images.products import HEAD_LENGTH, STAMP_KEY, STAMP_MARK
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.hand_made import HAND_MADE
 
-STAMP_KEY = "excel-cam"  # keyword of the PNG text chunk that holds the stamp
-_STAMP_MARK = b"tEXt" + STAMP_KEY.encode() + b"\0"
 _OTHER_PICTURES = (b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # how their files begin
-_HEAD_LENGTH = 1200  # bytes within which the stamp lies: before the pixels, after a palette at most
 
 PALETTE = voc_palette()
 
@@ -76,8 +74,8 @@ def find_label(path: Path) -> FoundLabel | None:
                 head = read_png_head(stream)
             except NotPngError:
                 stream.seek(0)
-                start = stream.read(_HEAD_LENGTH)
-                damaged = _STAMP_MARK in start  # ours, whose first bytes have changed
+                start = stream.read(HEAD_LENGTH)
+                damaged = STAMP_MARK in start  # ours, whose first bytes have changed
                 return None if damaged else FoundLabel("", (0, 0), 0, is_picture=start.startswith(_OTHER_PICTURES))
             written = os.fstat(stream.fileno()).st_mtime_ns
     except (FileNotFoundError, PngDamageError):
@@ -100,7 +98,5 @@ def refuse_picture(path: Path, found: FoundLabel | None) -> None:
 
 def class_shares(label: NDArray[np.integer[Any]]) -> dict[int, float]:
     """The share of an (H, W) label's pixels that each value in it has, by value, 0..1."""
-    counts = np.zeros(int(label.max(initial=0)) + 1, np.int64)
-    for rows in row_blocks(label.shape):
-        counts += np.bincount(label[rows].ravel(), minlength=len(counts))
+    counts = value_counts(label)
     return {int(value): float(counts[value] / label.size) for value in np.flatnonzero(counts)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,13 @@ def prepare_model(choice: ModelChoice, report: Report) -> ClipModel:
 
 
 def prepare_text(
-    choice: ModelChoice, knowledge: KnowledgeBase, settings: Settings, report: Report
+    choice: ModelChoice, knowledge: KnowledgeBase, settings: Settings, report: Report, borrowing: bool = True
 ) -> tuple[ClipModel, TextBank]:
-    """Load the model and the knowledge base's text rows, from the cache where they are there; says what it did."""
+    """Load the model and the knowledge base's text rows, from the cache where they are there; says what it did.
+
+    borrowing: whether classes without sentences are enriched with attributes of the others', as step 1.5 has it. Where
+    sentences come from shipped knowledge bases by the classes' names they are not.
+    """
     from excel_cam.model.text_bank import build_text_bank
 
     model = prepare_model(choice, report)
@@ -43,4 +48,17 @@ def prepare_text(
         report(f"text bank: {rows}, from {texts:,} texts in {time.monotonic() - started:.1f} s, {kept}")
         if bank.cache_trouble is not None:
             report(f"without a cache, {bank.cache_trouble}; EXCEL_CAM_CACHE names another folder")
-    return model, bank
+    return model, bank if borrowing else without_borrowed_attributes(bank, knowledge)
+
+
+def without_borrowed_attributes(bank: TextBank, knowledge: KnowledgeBase) -> TextBank:
+    """The text rows with those of classes without sentences left plain.
+
+    The attributes come from the other classes' sentences alone there: to add "has whiskers" to a class nobody described
+    would draw it towards the cat beside it.
+    """
+    text = bank.text.copy()
+    for index, entry in enumerate(knowledge.classes):
+        if not entry.sentences:
+            text[index] = bank.plain[index]
+    return dataclasses.replace(bank, text=text)

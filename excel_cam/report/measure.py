@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
 from excel_cam.evaluation.scores import Evaluation, PixelCounts
-from excel_cam.files.images.masks import ClassSearch
+from excel_cam.files.images.masks import ClassSearch, value_counts
 from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.report.source import Masks, ViewSource, read_masks
 from excel_cam.settings import MAP_EPSILON
@@ -53,7 +53,7 @@ def measure_all(source: ViewSource, on_image: Callable[[], None] = lambda: None)
     measures = []
     for name in source.names:
         masks = read_masks(source, name)
-        in_label = np.bincount(masks.label.ravel(), minlength=256)
+        in_label = value_counts(masks.label)
         pixels += in_label
         images += in_label > 0
         iou = math.nan

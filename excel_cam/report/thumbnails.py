@@ -11,7 +11,7 @@ from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
-from excel_cam.files.images.masks import mask_path
+from excel_cam.files.images.masks import mask_path, value_counts
 from excel_cam.files.images.photographs import read_photograph, turn_upright
 from excel_cam.report.measure import evaluate_one, stretched
 from excel_cam.report.source import Masks, ViewSource, read_masks
@@ -75,11 +75,11 @@ def _reduced(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
 
 
 def _parts(masks: Masks, source: ViewSource) -> tuple[ClassPart, ...]:
-    counts = np.bincount(masks.label.ravel(), minlength=256)
+    counts = value_counts(masks.label)
     present = counts > 0
     truth_counts, iou = None, None
     if masks.truth is not None:
-        truth_counts = np.bincount(masks.truth.ravel(), minlength=256)
+        truth_counts = value_counts(masks.truth)
         present |= (truth_counts > 0) & (np.arange(256) != IGNORE)  # what the truth leaves open is no class
         iou = evaluate_one(masks, source).iou
     return tuple(

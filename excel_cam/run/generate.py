@@ -40,6 +40,9 @@ from excel_cam.run.settle import Settled, Work
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
+    from excel_cam.knowledge.base import KnowledgeBase
+    from excel_cam.model.clip import ClipModel
+    from excel_cam.model.text_bank import TextBank
     from excel_cam.run.labeller import LabelledPhotograph, Labeller
     from excel_cam.run.learnt_labeller import TaglessLabeller
 
@@ -94,7 +97,7 @@ def _prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
     request = settled.request
     if request.adapter is None:
         assert settled.knowledge is not None
-        return Labeller(*prepare_text(request.model, settled.knowledge, request.settings, report), request.settings)
+        return Labeller(*_prepare_text(settled, settled.knowledge, report), request.settings)
 
     from excel_cam.learnt.checkpoint import read_adapter
     from excel_cam.run.learnt_labeller import LearntLabeller, TaglessLabeller
@@ -104,8 +107,15 @@ def _prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
         model = prepare_model(request.model, report)
         adapter = read_adapter(request.adapter, model)
         return TaglessLabeller(model, adapter, request.segmentation, request.settings)
-    model, bank = prepare_text(request.model, settled.knowledge, request.settings, report)
+    model, bank = _prepare_text(settled, settled.knowledge, report)
     return LearntLabeller(model, bank, read_adapter(request.adapter, model), request.settings)
+
+
+def _prepare_text(settled: Settled, knowledge: KnowledgeBase, report: Report) -> tuple[ClipModel, TextBank]:
+    request = settled.request
+    return prepare_text(
+        request.model, knowledge, request.settings, report, borrowing=request.source.has_own_knowledge
+    )  # fmt: skip
 
 
 def _batch_size(labeller: AnyLabeller, work: Work, report: Report) -> int:

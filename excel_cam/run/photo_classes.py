@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.class_forms import CLASS_LIST_SUFFIXES, ClassLine, order_lines
 from excel_cam.files.lists import check_classes, read_class_list
-from excel_cam.knowledge.base import KnowledgeBase, find_knowledge, prompts_alone, shipped_knowledge, shipped_names
+from excel_cam.knowledge.base import KnowledgeBase, find_knowledge, shipped_knowledge, shipped_names, shipped_sentences
 from excel_cam.wording import Report, quoted
-
-if TYPE_CHECKING:
-    from excel_cam.model.text_bank import TextBank
 
 _NAME = "photographs"  # what the knowledge base of such a run is called
 
@@ -40,6 +36,9 @@ def read_classes(text: str, report: Report = lambda _: None) -> tuple[tuple[str,
     """
     if text.endswith(CLASS_LIST_SUFFIXES):  # not any file of that name: one called "cat" may well lie there
         return read_class_list(Path(text), report=report)
+    if ";" in text:
+        commas = ",".join(part.strip() for part in text.split(";"))
+        raise UsageError(f"--classes {quoted(text)}: put commas between classes, such as {commas}")
     parts = [ClassLine(f"--classes, name {place}", part.strip()) for place, part in enumerate(text.split(","), 1)]
     try:
         lines, note = order_lines("--classes", parts, [], has_background=True)
@@ -50,15 +49,27 @@ def read_classes(text: str, report: Report = lambda _: None) -> tuple[tuple[str,
         raise UsageError(f"{error}; with commas between, such as cat,sofa") from None
     if not prompts:
         raise UsageError(f"--classes {quoted(text)}: no class but the background; name what the photographs show")
+    for name in prompts:
+        if (several := _several_classes(name)) is not None:
+            report(f"{quoted(name)} is one class here; for several put commas between: --classes {several}")
     return tuple(prompts), tuple(prompts.values())
+
+
+def _several_classes(name: str) -> str | None:
+    """The words of a name with commas between, where each of them is a class that shipped knowledge bases know."""
+    words = name.split()
+    if len(words) < 2:
+        return None
+    known = {entry.name.casefold() for source in shipped_names() for entry in shipped_knowledge(source).classes}
+    is_known = name.casefold() in known or not all(word.casefold() in known for word in words)
+    return None if is_known else ",".join(words)
 
 
 def choose_classes(text: str, knowledge_file: Path | None, report: Report = lambda _: None) -> ClassChoice:
     """The classes asked for, with the sentences of a knowledge base, else of VOC's or COCO's if they have them.
 
-    knowledge_file: a file, or the name of a shipped one, beside whose classes there is a background here. Names are
-    found in the shipped ones without regard to case; a prompt name that is given wins. Raises
-    `KnowledgeError` where a file lacks a class, and what `read_classes` raises.
+    knowledge_file: a file, or the name of a shipped one, beside whose classes there is a background here. Without one
+    see `shipped_sentences`. Raises `KnowledgeError` where a file lacks a class, and what `read_classes` raises.
     """
     names, prompts = read_classes(text, report)
     if knowledge_file is not None:
@@ -68,29 +79,4 @@ def choose_classes(text: str, knowledge_file: Path | None, report: Report = lamb
         if not knowledge.has_background:
             raise UsageError(f"{knowledge_file}: without a background class; label such photographs with generate")
         return ClassChoice(names, dataclasses.replace(knowledge, dataset=_NAME))
-    # Where both know a class by one name, VOC's has the later word.
-    shipped = {
-        entry.name.casefold(): entry for dataset in ("coco", "voc") for entry in shipped_knowledge(dataset).classes
-    }
-    knowledge = prompts_alone(_NAME, names, prompts)
-    classes = []
-    for entry in knowledge.classes:
-        described = shipped.get(entry.name.casefold())
-        if described is not None:
-            prompt = described.prompt if entry.prompt == entry.name else entry.prompt
-            entry = dataclasses.replace(described, name=entry.name, prompt=prompt)
-        classes.append(entry)
-    return ClassChoice(names, dataclasses.replace(knowledge, classes=tuple(classes)))
-
-
-def without_borrowed_attributes(bank: TextBank, choice: ClassChoice) -> TextBank:
-    """The text rows with those of classes without sentences left plain.
-
-    The attributes come from the other classes' sentences alone here: to add "has whiskers" to a class nobody described
-    would draw it towards the cat beside it.
-    """
-    text = bank.text.copy()
-    for index, entry in enumerate(choice.knowledge.classes):
-        if not entry.sentences:
-            text[index] = bank.plain[index]
-    return dataclasses.replace(bank, text=text)
+    return ClassChoice(names, shipped_sentences(_NAME, names, prompts))

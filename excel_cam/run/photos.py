@@ -5,41 +5,34 @@ The pipeline and the settings are those of `generate`; there is no data set, no 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE, MAX_CLASSES
-from excel_cam.errors import ImageError, OutputError, UsageError
+from excel_cam.errors import ImageError, OutputError
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
-from excel_cam.labels.overlay import OVERLAY_SUFFIX, overlay_name, overlay_picture, write_overlay
+from excel_cam.labels.overlay import overlay_picture, write_overlay
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
 from excel_cam.labels.records import check_writable
-from excel_cam.run.photo_classes import ClassChoice, without_borrowed_attributes
+from excel_cam.model.remembered import recall, remember
+from excel_cam.run.photo_classes import ClassChoice
+from excel_cam.run.places import Place
 from excel_cam.run.plan import still_fits
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
+    from excel_cam.model.clip import ClipModel
     from excel_cam.run.labeller import Labeller
     from excel_cam.run.learnt_labeller import TaglessLabeller
-
-
-@dataclass(frozen=True)
-class Place:
-    """A photograph and where its label and its overlay go."""
-
-    photograph: Path
-    label: Path
-    overlay: Path
 
 
 @dataclass(frozen=True)
@@ -59,39 +52,6 @@ class Writing:
     png_mode: str = "L"
     overwrite: bool = False
     overwrite_hand_made: bool = False
-
-
-def choose_places(photographs: Sequence[Path], out: Path | None, report: Report) -> list[Place]:
-    """Where each photograph's label and overlay go: into `out`, else beside it. Overlays are no photographs.
-
-    Raises `UsageError` where two photographs would share a label, a label would replace a photograph, or none is left.
-    """
-    wanted = [path for path in dict.fromkeys(photographs) if not path.name.endswith(OVERLAY_SUFFIX)]
-    if skipped := len(set(photographs)) - len(wanted):
-        report(f"{skipped} overlays (*{OVERLAY_SUFFIX}) among the photographs are not labelled")
-    if not wanted:
-        raise UsageError("no photographs to label; name at least one image file")
-    originals = {_identity(path): path for path in wanted}
-    places: dict[Path, Place] = {}
-    for path in wanted:
-        folder = out if out is not None else path.parent
-        place = Place(path, folder / f"{path.stem}.png", folder / overlay_name(path.stem))
-        if place.label in places:
-            other = places[place.label].photograph
-            raise UsageError(f"{other} and {path} would share the label {place.label}; label them into two --out")
-        if (original := originals.get(_identity(place.label))) is not None:
-            raise UsageError(f"{place.label}: the label would replace the photograph {original}; choose an --out")
-        places[place.label] = place
-    return list(places.values())
-
-
-def _identity(path: Path) -> tuple[int, int] | str:
-    """The same for two paths of one file, whether or not it is there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return os.path.abspath(path)
-    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True)
@@ -139,6 +99,10 @@ def label_photographs(
         found = {place.label: found[place.label] for place in places}
         if not writing.overwrite:
             _refuse_foreign(places, found)
+        finished = _recalled_stamp(choice, model_choice, settings, writing)
+        if finished is not None and all(_is_finished(place, found[place.label], finished) for place in places):
+            yield from (_kept(place, choice.names) for place in places)
+            return
         labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
         if not writing.overwrite:
             others = [
@@ -149,12 +113,35 @@ def label_photographs(
             if others:
                 raise OutputError(_in_the_way(others, "made with other settings, classes or weights"))
         for place in places:
-            label = None if writing.overwrite else found[place.label]
-            keep = label is not None and place.label not in hand_made and still_fits(label, place.photograph)
+            label = None if writing.overwrite or place.label in hand_made else found[place.label]
             try:
-                yield _label_one(place, choice.names, labeller, stamp, writing, keep, claims)
+                if label is not None and _is_finished(place, label, stamp):
+                    yield _kept(place, choice.names)
+                else:
+                    yield _label_one(place, choice.names, labeller, stamp, writing, _fits(place, label), claims)
             except ImageError as error:
                 yield PhotoOutcome(place, {}, reason=str(error))
+
+
+def _recalled_stamp(
+    choice: ClassChoice | SegmentChoice, model_choice: ModelChoice, settings: Settings, writing: Writing
+) -> str | None:
+    """The stamp that labels will have, where it is known without loading the model and they may be kept."""
+    recalled = None if writing.overwrite else recall(model_choice)
+    return None if recalled is None else _stamp(choice, settings, writing.png_mode, *recalled)
+
+
+def _fits(place: Place, label: FoundLabel | None) -> bool:
+    return label is not None and still_fits(label, place.photograph)
+
+
+def _is_finished(place: Place, label: FoundLabel | None, stamp: str) -> bool:
+    """Whether a photograph's label and overlay are there, made with this stamp."""
+    return label is not None and label.stamp == stamp and place.overlay.exists() and _fits(place, label)
+
+
+def _kept(place: Place, names: Sequence[str]) -> PhotoOutcome:
+    return PhotoOutcome(place, class_shares(read_mask(place.label, len(names))), kept=True)
 
 
 def _works(places: Sequence[Place]) -> dict[Path, Work]:
@@ -187,12 +174,8 @@ def _prepare(
     from excel_cam.model.prepare import prepare_text
     from excel_cam.run.labeller import Labeller
 
-    model, bank = prepare_text(model_choice, choice.knowledge, settings, report)
-    known = known_identity(
-        settings, knowledge=choice.knowledge.content(), model=model.name, png_mode=png_mode, command="label"
-    )
-    identity = Identity(known, resolved_identity(model.fingerprint, model.precision))
-    return Labeller(model, without_borrowed_attributes(bank, choice), settings), identity.stamp(_tags(choice.names))
+    model, bank = prepare_text(model_choice, choice.knowledge, settings, report, borrowing=False)
+    return Labeller(model, bank, settings), _stamp_of(model, choice, model_choice, settings, png_mode)
 
 
 def _prepare_segmenter(
@@ -203,13 +186,32 @@ def _prepare_segmenter(
     from excel_cam.run.learnt_labeller import TaglessLabeller
 
     model = prepare_model(model_choice, report)
-    adapter = read_adapter(choice.adapter, model)
-    known = segment_identity(
-        choice.segmentation, settings.working_pixels, adapter=choice.adapter, model=model.name, png_mode=png_mode,
-        classes=choice.names,
-    )  # fmt: skip
-    identity = Identity(known, resolved_identity(model.fingerprint, model.precision))
-    return TaglessLabeller(model, adapter, choice.segmentation, settings), identity.stamp(_tags(choice.names))
+    labeller = TaglessLabeller(model, read_adapter(choice.adapter, model), choice.segmentation, settings)
+    return labeller, _stamp_of(model, choice, model_choice, settings, png_mode)
+
+
+def _stamp_of(
+    model: ClipModel, choice: ClassChoice | SegmentChoice, model_choice: ModelChoice, settings: Settings, png_mode: str
+) -> str:
+    """The stamp of labels that this model makes; what it turned out to be is remembered."""
+    resolved = resolved_identity(model.fingerprint, model.precision)
+    remember(model_choice, model.name, resolved)
+    return _stamp(choice, settings, png_mode, model.name, resolved)
+
+
+def _stamp(
+    choice: ClassChoice | SegmentChoice, settings: Settings, png_mode: str, model: str, resolved: dict[str, Any]
+) -> str:
+    if isinstance(choice, SegmentChoice):
+        known = segment_identity(
+            choice.segmentation, settings.working_pixels, adapter=choice.adapter, model=model, png_mode=png_mode,
+            classes=choice.names,
+        )  # fmt: skip
+    else:
+        known = known_identity(
+            settings, knowledge=choice.knowledge.content(), model=model, png_mode=png_mode, command="label"
+        )
+    return Identity(known, resolved).stamp(_tags(choice.names))
 
 
 def _tags(names: Sequence[str]) -> tuple[int, ...]:
@@ -226,8 +228,6 @@ def _label_one(
     claims: Claims,
 ) -> PhotoOutcome:
     """Label one photograph and write its files; raises `ImageError`, and `OutputError` where it may not write."""
-    if keep and place.overlay.exists():
-        return PhotoOutcome(place, class_shares(read_mask(place.label, len(names))), kept=True)
     pixels, label = _compute(labeller, place.photograph, _tags(names))
     claims.require()
     if not keep:

@@ -18,11 +18,9 @@ from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
 from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
-from excel_cam.model.weight_files import hash_weights
-from excel_cam.model.words_file import WORDS_SUFFIX, fit_recorded
-from excel_cam.run.plan import (
-    Destination,
-)
+from excel_cam.model.remembered import asked_model, model_identity
+from excel_cam.model.words_file import fit_recorded
+from excel_cam.run.plan import Destination
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
 from excel_cam.wording import Report, first_lines
 
@@ -75,7 +73,7 @@ class Settled:
         """What decides the labels and needs no model."""
         request, classes = self.request, list(self.data.class_names)
         learnt = {} if request.adapter is None else {"adapter": hash_file(request.adapter)}
-        model, png_mode = _model_identity(request.model), request.destination.png_mode
+        model, png_mode = model_identity(request.model), request.destination.png_mode
         if request.segmentation is not None:
             assert request.adapter is not None
             return segment_identity(
@@ -95,15 +93,8 @@ class Settled:
 
     @cached_property
     def asked(self) -> dict[str, Any]:
-        """The model as asked for: weights by their content, the rest by name."""
-        choice = self.request.model
-        weights = choice.weights
-        return {
-            "pretrained": None if weights is not None else choice.pretrained,
-            "weights": hash_weights(weights) if weights is not None and weights.is_file() else None,
-            "device": choice.device,
-            "precision": choice.precision,
-        }
+        """The model as asked for."""
+        return asked_model(self.request.model)
 
 
 def settle(request: Request, report: Report) -> Settled:
@@ -140,13 +131,26 @@ def _share(
     refuse_truth(request.destination.folders, data.root)
     for note in (f"{data.name}: {data.root} ({root_found})", *data.notes):
         report(note)
-    if knowledge is not None and request.settings.attributes != "none" and not knowledge.sentence_count:
-        report("no sentences: class prompts alone, without enrichment")
+    if knowledge is not None and request.settings.attributes != "none":
+        report_sentences(knowledge, request.source.has_own_knowledge, report)
     shard, images = request.work.shard, len(data.samples)
     if not shard.is_whole:
         data = replace(data, samples=shard.select(data.samples))
         report(f"shard {shard} ({shard.source}): {len(data.samples):,} of {images:,} images")
     return Settled(request=request, data=data, root_found=root_found, knowledge=knowledge, images_in_all=images)
+
+
+def report_sentences(knowledge: KnowledgeBase, is_own: bool, report: Report) -> None:
+    """Say which classes are compared by their prompts alone. is_own: whether the knowledge base is of these classes."""
+    without = [entry.name for entry in knowledge.classes if not entry.sentences]
+    if not knowledge.sentence_count:
+        report("no sentences: class prompts alone, without enrichment")
+    elif not is_own:
+        described = len(knowledge.classes) - len(without)
+        alone = f"; by prompts alone: {first_lines(without)}" if without else ""
+        report(
+            f"sentences of VOC's and COCO's knowledge bases for {described} of {len(knowledge.classes)} classes{alone}"
+        )
 
 
 def refuse_truth(folders: Sequence[Path], root: Path) -> None:
@@ -171,13 +175,3 @@ def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:
             f"{data.name}; segment its images with --dataset folder"
         )
     return classes
-
-
-def _model_identity(choice: ModelChoice) -> str:
-    """A model by its name; a configuration file by its content too, which may change under one name."""
-    path = Path(choice.name)
-    if path.suffix != ".json" or not path.is_file():  # what is not there is reported when it is loaded
-        return choice.name
-    words = path.with_suffix(WORDS_SUFFIX)
-    vocabulary = f" {hash_file(words)[:16]}" if words.is_file() else ""
-    return f"{path.stem} {hash_file(path)[:16]}{vocabulary}"

@@ -57,7 +57,7 @@ def open_training(order: TrainingOrder, report: Report) -> TrainingRequest:
     check_crf_backend(order.settings.crf_backend)
     for note in (f"{data.name}: {data.root} ({found})", *data.notes):
         report(note)
-    model, bank = prepare_text(order.model, knowledge, order.settings, report)
+    model, bank = prepare_text(order.model, knowledge, order.settings, report, borrowing=order.source.has_own_knowledge)
     return TrainingRequest(
         data=data, model=model, bank=bank, settings=order.settings, training=order.training, out=order.out,
         workers=order.workers, checkpoint_every=order.checkpoint_every, resume=True,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE, MaskForm
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.images.mask_folder import MaskFolder
-from excel_cam.files.images.masks import ClassSearch
+from excel_cam.files.images.masks import ClassSearch, value_counts
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_coco_names, match_names
@@ -99,7 +99,7 @@ def tags_of_masks(
     greatest, least = class_count - (not has_background), int(has_background)
 
     def values_of(name: str) -> NDArray[np.integer[Any]]:
-        return np.flatnonzero(np.bincount(masks.read(name, greatest, class_count).ravel()))
+        return np.flatnonzero(value_counts(masks.read(name, greatest, class_count)))
 
     tags, search = {}, ClassSearch(has_background)
     pool = ThreadPoolExecutor(_THREADS)

@@ -17,7 +17,8 @@ _LAST_COLUMN = re.compile(r"[\s,;]+([^\s,;]+)\Z")
 _NUMBER = re.compile(r"-?\d+")
 # Folders of the layouts that lists are written in, as they stand before names.
 _LAYOUT_FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "images", "img_dir/train", "img_dir",
-                   "ann_dir/train", "ann_dir", "labels")  # fmt: skip
+                   "ann_dir/train", "ann_dir", "labels", "images/training", "images/validation",
+                   "leftImg8bit/train", "leftImg8bit/val", "leftImg8bit/test")  # fmt: skip
 
 
 def read_list(source: str | IO[str], known: Collection[str], folders: Sequence[Path] = ()) -> list[str]:

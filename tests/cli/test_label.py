@@ -197,15 +197,15 @@ def test_classes_without_sentences_keep_their_plain_row(
     excel_cam: Run, photographs: list[Path], options: list[str], tiny_model: tuple[Path, Path]
 ) -> None:
     from excel_cam.model.clip import load_model
+    from excel_cam.model.prepare import without_borrowed_attributes
     from excel_cam.model.text_bank import build_text_bank
-    from excel_cam.run.photo_classes import without_borrowed_attributes
     from excel_cam.settings import ModelChoice, Settings
 
     choice = choose_classes("red panda,cat", None)
     model = load_model(ModelChoice(str(tiny_model[0]), weights=tiny_model[1], device="cpu"))
     bank = build_text_bank(choice.knowledge, model, Settings())
     assert not np.array_equal(bank.text[0], bank.plain[0])
-    rows = without_borrowed_attributes(bank, choice).text
+    rows = without_borrowed_attributes(bank, choice.knowledge).text
     assert np.array_equal(rows[0], bank.plain[0])
     assert np.array_equal(rows[1:], bank.text[1:])
     result = excel_cam("label", photographs[0], "--classes", "red panda,cat", *options)

@@ -15,7 +15,9 @@ from drawn import draw_photograph
 from PIL import Image
 
 from excel_cam.classes import CITYSCAPES_CLASSES, DATASET_CLASSES, IGNORE
+from excel_cam.errors import DataError
 from excel_cam.knowledge.base import shipped_knowledge, shipped_names
+from excel_cam.report.source import open_view
 
 Run = Callable[..., Result]
 ALONE = ("context", "ade20k", "cityscapes")
@@ -77,11 +79,21 @@ def test_every_pixel_gets_one_of_the_tagged_classes(
         assert scores["mean_iou"] == pytest.approx(expected)
         assert [entry["name"] for entry in scores["classes"]] == list(DATASET_CLASSES[name])
         assert scores["ignore_as"] == "skip"
-    # Labels stand in for the truth as they are: nothing is translated.
+    against = excel_cam(
+        "evaluate", "--labels", labels, "--against", labels, "--truth", tree.masks, "--dataset", name, "--json"
+    )
+    assert json.loads(against.stdout)["labels"] == scores
+    # Labels stand in for the truth, and for masks, as they are: nothing is translated.
     itself = json.loads(
         excel_cam("evaluate", "--labels", labels, "--truth", labels, "--dataset", name, "--json").stdout
     )
     assert (itself["mean_iou"], itself["pixels"]) == (1, 2 * 24 * 36)
+    tags = labels.parent / "of-labels.json"
+    assert excel_cam("tags", "--from", labels, "--dataset", name, "--out", tags).exit_code == 0
+    shown = {image: np.unique(read(labels / f"{image}.png")) for image in tree.tags}
+    assert json.loads(tags.read_text()) == {
+        image: [DATASET_CLASSES[name][value] for value in values] for image, values in shown.items()
+    }
 
 
 def test_context60_has_a_background(made: Callable[[str], tuple[Tree, Path]], excel_cam: Run) -> None:
@@ -264,6 +276,9 @@ def test_sentences_of_a_shipped_knowledge_base_by_name(
     assert result.exit_code == 1
     assert "'vox' is neither a file nor a shipped knowledge base (" in result.stderr
     assert ", ".join(shipped_names()) in result.stderr
+    Path("coco").write_text("{}")
+    result = excel_cam(*folder, "--kb", "./coco", "--out", "other", *given)
+    assert "coco: the knowledge base lacks 'background'" in result.stderr
     Path("config.toml").write_text('[generate]\nkb = "coco"\n')
     result = excel_cam(*folder, "--config", "config.toml", "--out", "third", *given)
     assert result.exit_code == 0, result.output
@@ -277,7 +292,7 @@ def test_label_keeps_a_background_beside_the_classes_of_a_scene(
     given = ["--attributes", "none", "--size", "64", "--refine", "none", *model_arguments]
     result = excel_cam("label", tmp_path / "a.jpg", "--classes", "sky,vegetation", "--kb", "cityscapes", *given)
     assert result.exit_code == 0, result.output
-    assert "labels: 0 background, 1 sky, 2 vegetation" in result.stderr
+    assert "2 classes: 1 sky, 2 vegetation; 0 background" in result.stderr
     assert set(np.unique(read(tmp_path / "a.png"))) <= {0, 1, 2}
     result = excel_cam("label", tmp_path / "a.jpg", "--classes", "vegetation,cat", "--kb", "cityscapes", *given)
     assert "the knowledge base 'cityscapes' has no class cat" in result.stderr
@@ -289,3 +304,8 @@ def test_knowledge_of_context_serves_with_and_without_a_background() -> None:
     assert (alone.classes, alone.background) == (beside.classes, beside.background)
     assert beside.label_names == ("background", *alone.label_names)
     assert {make_ade20k, make_cityscapes, make_context} == set(TREES.values())
+
+
+def test_more_classes_than_a_page_can_tell_apart_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="255 classes; at most 254 can be told apart in a report"):
+        open_view(tmp_path, tmp_path, [f"c{n}" for n in range(255)], None, None, None, has_background=False)

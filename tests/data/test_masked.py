@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,13 +97,17 @@ def test_a_split_whose_truth_is_kept_back_needs_tags(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["bochum/bochum_000000_000313", "bochum/bochum_000000_000313_leftImg8bit.png",
-              "leftImg8bit/train/bochum/bochum_000000_000313_leftImg8bit.png"],
+    "entry",
+    [
+        "bochum/bochum_000000_000313", "bochum/bochum_000000_000313_leftImg8bit.png",
+        "ROOT/leftImg8bit/train/bochum/bochum_000000_000313_leftImg8bit.png",
+        "leftImg8bit/train/bochum/bochum_000000_000313_leftImg8bit.png "
+        "gtFine/train/bochum/bochum_000000_000313_gtFine_labelTrainIds.png",
+    ],
 )  # fmt: skip
 def test_a_list_names_cityscapes_images_with_or_without_their_ending(tmp_path: Path, entry: str) -> None:
     tree = make_cityscapes(tmp_path)
-    entry = entry if not entry.startswith("left") else f"{tree.root}/{entry}"
-    data = open_masked("cityscapes", tree.root, "train", None, [entry])
+    data = open_masked("cityscapes", tree.root, "train", None, [entry.replace("ROOT", str(tree.root))])
     assert [sample.name for sample in data.samples] == ["bochum/bochum_000000_000313_leftImg8bit"]
     assert data.split is None
     with pytest.raises(DataError, match=r"--list: 1 names are not in .*train, first 'ulm/x'"):
@@ -141,6 +146,28 @@ def test_cityscapes_ids_are_those_of_its_scripts() -> None:
     assert table == {number: train_id for number, (_name, train_id) in enumerate(CITYSCAPES_TABLE)}
     judged = [name for name, train_id in CITYSCAPES_TABLE if train_id != 255]
     assert judged == list(CITYSCAPES_CLASSES)
+
+
+def test_masks_that_the_scripts_of_cityscapes_make_are_read(tmp_path: Path) -> None:
+    made = pytest.importorskip(
+        "cityscapesscripts.preparation.json2labelImg", reason="cityscapesscripts is not installed"
+    )
+    from cityscapesscripts.helpers.labels import labels
+
+    city = tmp_path / "ulm"
+    city.mkdir()
+    strips_of_10 = [
+        {"label": label.name, "polygon": [[10 * i, 0], [10 * i + 9, 0], [10 * i + 9, 29], [10 * i, 29]]}
+        for i, label in enumerate(labels)
+    ]
+    polygons = city / "ulm_000000_000019_gtFine_polygons.json"
+    polygons.write_text(json.dumps({"imgHeight": 30, "imgWidth": 10 * len(labels), "objects": strips_of_10}))
+    for ending, encoding in (("labelIds", "ids"), ("labelTrainIds", "trainIds")):
+        made.json2labelImg(str(polygons), str(city / f"ulm_000000_000019_gtFine_{ending}.png"), encoding)
+    for form in MASK_FORMS["cityscapes"][:2]:
+        mask = MaskFolder(tmp_path, (form,)).read("ulm/ulm_000000_000019_leftImg8bit", 18)
+        expected = [IGNORE if label.trainId < 0 else label.trainId for label in labels]
+        assert mask[15, 5::10].tolist() == expected
 
 
 def test_cityscapes_train_ids_and_label_ids_mean_the_same(tmp_path: Path) -> None:

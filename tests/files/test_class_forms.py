@@ -155,6 +155,6 @@ def test_label_takes_a_background_among_its_classes_for_no_class(
         "label", tmp_path / "a.jpg", "--classes", "background,cat", "--size", 64, "--attributes", "none",
         *model_arguments,
     )  # fmt: skip
-    assert "labels: 0 background, 1 cat\n" in result.stderr
+    assert "1 class: 1 cat; 0 background\n" in result.stderr
     assert "dropped the line of the background" in result.stderr
     assert excel_cam("label", tmp_path / "a.jpg", "--classes", "background", *model_arguments).exit_code == 2

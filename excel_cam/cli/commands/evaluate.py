@@ -30,7 +30,7 @@ NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignor
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--list", "names_from", metavar="FILE", help="Evaluate the names in this file; - is standard input.")
 @click.option("--no-background", is_flag=True,
-              help="Labels of a knowledge base without a background class: the first class is 0.")  # fmt: skip
+              help="Without a background class the first one is 0; with --classes this has to be said.")  # fmt: skip
 @click.option("--ignore-as", type=click.Choice(["background", "skip"]),
               show_default="background; with --no-background skip", help="How a predicted 255 counts.")  # fmt: skip
 @click.option("--sort", type=click.Choice(["label", "gap"]), default="label", show_default=True,
@@ -61,6 +61,7 @@ def evaluate(
     \b
         excel-cam evaluate --labels labels/ --truth VOCdevkit/VOC2012/SegmentationClass --dataset voc
         excel-cam evaluate --labels labels/ --dataset demo
+        excel-cam evaluate --labels labels/ --truth gtFine/val --dataset cityscapes
         excel-cam evaluate --labels labels/ --truth truth/ --dataset voc --sort gap --expect 74.6 --within 0.5
         excel-cam evaluate --labels labels/ --against others/ --truth truth/ --dataset voc
         excel-cam evaluate --sweep --cams cams/ --images JPEGImages/ --truth truth/ --dataset voc --curve sweep.svg

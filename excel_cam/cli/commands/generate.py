@@ -75,13 +75,15 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         excel-cam generate --dataset demo --out labels/
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
         excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
+        excel-cam generate --dataset cityscapes --root cityscapes --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
         excel-cam generate --dataset voc --split train --lvc lvc-voc/ --out labels-lvc/
 
-    Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore. The same command goes
-    on where an earlier run stopped. Where standard output is not a terminal it carries the path of each finished
-    label. Every option can also be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit
-    status: 0 all done, 1 error, 2 usage, 3 some images failed (see failed.jsonl).
+    Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore; the classes of context,
+    ade20k and cityscapes, which have no background, begin with 0. The same command goes on where an earlier run
+    stopped. Where standard output is not a terminal it carries the path of each finished label. Every option can also
+    be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit status: 0 all done, 1 error,
+    2 usage, 3 some images failed (see failed.jsonl).
     """
     from excel_cam.cli.outcome import run_and_print
     from excel_cam.data.source import Source

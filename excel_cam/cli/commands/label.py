@@ -9,9 +9,9 @@ import click
 
 from excel_cam.cli.config import config_options
 from excel_cam.cli.options import (
-    FILE,
     FOLDER,
     KNOWLEDGE,
+    PHOTOGRAPHS,
     chosen_model,
     chosen_settings,
     model_options,
@@ -24,7 +24,7 @@ from excel_cam.cli.progress import reporter
 
 
 @click.command()
-@click.argument("photographs", metavar="PHOTO...", type=FILE, nargs=-1, required=True)
+@click.argument("photographs", metavar="PHOTO|DIR...", type=PHOTOGRAPHS, nargs=-1, required=True)
 @click.option("--classes", required=True, metavar="NAMES",
               help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json).")  # fmt: skip
 @click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
@@ -44,10 +44,11 @@ def label(
     ctx: click.Context, /, photographs: tuple[Path, ...], classes: str, out: Path | None, knowledge: Path | None,
     png_mode: str, overwrite: bool, overwrite_hand_made: bool, as_json: bool, quiet: bool, **_: Any,
 ) -> None:  # fmt: skip
-    """Label single photographs: photo.png and a picture to look at, photo.overlay.jpg, beside each.
+    """Label photographs that all show the same: photo.png and a picture to look at, photo.overlay.jpg, beside each.
 
     \b
         excel-cam label photo.jpg --classes cat,sofa
+        excel-cam label photos/ --classes cat,sofa --out labels/
         excel-cam label *.jpg --classes "red panda, tea pot: teapot made of china" --out labels/
 
     Every photograph is taken to show all the classes. Label values are 0 for background, then 1 and up in the order of
@@ -58,14 +59,16 @@ def label(
     from excel_cam.cli.outcome import print_photographs
     from excel_cam.model.words_file import fit_recorded
     from excel_cam.run.photo_classes import choose_classes
-    from excel_cam.run.photos import Writing, choose_places, label_photographs
+    from excel_cam.run.photos import Writing, label_photographs
+    from excel_cam.run.places import choose_places
 
     report = reporter(quiet)
     settings, sources = chosen_settings(ctx)
     choice = choose_classes(classes, knowledge, report)
     settings = fit_recorded(settings, sources, choice.knowledge.sentence_count)
     places = choose_places(photographs, out, report)
-    report("labels: 0 background, " + ", ".join(f"{value} {name}" for value, name in enumerate(choice.names, 1)))
+    values = ", ".join(f"{value} {name}" for value, name in enumerate(choice.names, 1))
+    report(f"{len(choice.names)} {'class' if len(choice.names) == 1 else 'classes'}: {values}; 0 background")
     if choice.without_sentences and settings.attributes != "none":
         report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
     writing = Writing(png_mode, overwrite, overwrite_hand_made)

@@ -12,9 +12,9 @@ import click
 from excel_cam.cli.config import config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import (
-    FILE,
     FOLDER,
     LEARNABLE,
+    PHOTOGRAPHS,
     BatchSize,
     Numbers,
     ShardType,
@@ -42,7 +42,7 @@ OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard"
 
 
 @click.command()
-@click.argument("photographs", metavar="[PHOTO...]", type=FILE, nargs=-1)
+@click.argument("photographs", metavar="[PHOTO|DIR...]", type=PHOTOGRAPHS, nargs=-1)
 @click.option("--dataset", type=click.Choice(LEARNABLE),
               help="Segment a data set instead of photographs; its tags are not looked at.")  # fmt: skip
 @root_option
@@ -146,7 +146,8 @@ def _segment_data_set(ctx: click.Context, settings: Settings, as_json: bool, qui
 def _segment_photographs(ctx: click.Context, settings: Settings, report: Report) -> bool:
     """Segment single photographs, as `label` labels them; whether some of them failed."""
     from excel_cam.cli.outcome import print_photographs
-    from excel_cam.run.photos import Writing, choose_places, label_photographs, segment_choice
+    from excel_cam.run.photos import Writing, label_photographs, segment_choice
+    from excel_cam.run.places import choose_places
 
     p = ctx.params
     if given := [name for name in OF_A_DATA_SET if source_name(ctx, name) is not None]:

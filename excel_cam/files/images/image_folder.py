@@ -10,6 +10,7 @@ from pathlib import Path
 
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.images.foreign import UNREAD_SUFFIXES
+from excel_cam.files.images.products import holds_record, products_among
 from excel_cam.files.lists import IMAGE_SUFFIXES, check_name
 from excel_cam.wording import quoted
 
@@ -45,8 +46,8 @@ class ImageScan:
 def scan_images(root: Path, labels_folder: Path | None = None, required: bool = True) -> ImageScan:
     """All files under `root` with the extension of an image; hidden files and folders are skipped.
 
-    Links are followed, see `walk_folders`. `labels_folder` is not searched, so that labels written under `root` are not
-    taken for images by the next run.
+    Links are followed, see `walk_folders`. `labels_folder` is not searched, and labels and overlays of this program are
+    no images, wherever they lie.
     Raises DataError when a folder cannot be read or, if `required`, holds no image at all, UsageError when labels would
     lie among the images.
     """
@@ -56,9 +57,16 @@ def scan_images(root: Path, labels_folder: Path | None = None, required: bool = 
     images: dict[str, Path] = {}
     clashes: dict[str, tuple[Path, Path]] = {}
     unread: dict[str, Path] = {}
+    runs: list[str] = []  # folders, met before all in them, that a run has labelled into
     try:
         for prefix, files in walk_folders(root, excluded):
+            names = [entry.name for entry in files]
+            if holds_record(names):
+                runs.append(prefix)
+            products = products_among(names, os.path.join(root, prefix), any(map(prefix.startswith, runs)))
             for entry in files:
+                if entry.name in products:
+                    continue
                 stem, suffix = os.path.splitext(entry.name)
                 name, path = prefix + stem, Path(entry.path)
                 if suffix.lower() in UNREAD_SUFFIXES:

@@ -72,6 +72,14 @@ def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, start + rows)
 
 
+def value_counts(mask: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """(256 or more,) pixels of an (H, W) mask by their value."""
+    counts = np.zeros(max(256, 1 + int(mask.max(initial=0))), np.int64)
+    for rows in row_blocks(mask.shape):
+        counts += np.bincount(mask[rows].ravel(), minlength=len(counts))
+    return counts
+
+
 @dataclass(frozen=True)
 class DecodedPng:
     """A PNG's pixels as its file holds them, (H, W) or (H, W, channels). mode: Pillow's. bits: of one value."""
@@ -157,7 +165,7 @@ class ClassSearch:
     def add(self, mask: NDArray[np.integer[Any]]) -> None:
         """Look at one more mask, with values in 0..K or 255; after the first class there is nothing to look for."""
         if not self.found:
-            self._values.update(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+            self._values.update(np.flatnonzero(value_counts(np.atleast_2d(mask))).tolist())
             self._masks += 1
 
     def require(self, folder: Path) -> None:
