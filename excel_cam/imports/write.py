@@ -164,7 +164,7 @@ class _Folder:
         Photographs tell how they are turned, and their size; without them, the label that is there tells its size.
         """
         photograph = self.photographs.get(name)
-        sizes = {found.size} if found is not None else set()
+        sizes = {found.size} if found is not None and all(found.size) else set()  # a damaged one tells none
         if photograph is not None:
             sizes = stored_sizes(photograph)
         label = corrected.label

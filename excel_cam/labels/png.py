@@ -65,26 +65,33 @@ class FoundLabel:
 def find_label(path: Path) -> FoundLabel | None:
     """What a label file is, every checksum in it tested, nothing decoded; None where it has to be made (again).
 
-    That is where there is no such file, and where a PNG is empty, cut off or damaged. A file of another kind is found,
-    without a stamp: it is somebody else's. Raises `MachineError`.
+    That is where there is no such file, and where a PNG is empty, cut off or damaged, unless it is hand-made: no run
+    can make it again. A file of another kind is found, without a stamp: it is somebody else's. Raises `MachineError`.
     """
     try:
         with path.open("rb") as stream:
             try:
                 head = read_png_head(stream)
-            except NotPngError:
+            except (NotPngError, PngDamageError) as error:
                 stream.seek(0)
-                start = stream.read(HEAD_LENGTH)
-                damaged = STAMP_MARK in start  # ours, whose first bytes have changed
-                return None if damaged else FoundLabel("", (0, 0), 0, is_picture=start.startswith(_OTHER_PICTURES))
+                return _damaged_label(stream.read(HEAD_LENGTH), is_png=isinstance(error, PngDamageError))
             written = os.fstat(stream.fileno()).st_mtime_ns
-    except (FileNotFoundError, PngDamageError):
+    except FileNotFoundError:
         return None
     except OSError as error:
         raise_if_machine(error, path)
         return FoundLabel("", (0, 0), 0)  # a folder, or not ours to read
     stamp = head.texts.get(STAMP_KEY.encode(), b"").decode("ascii", "replace")
     return FoundLabel(stamp, head.size, written, is_picture=head.colour_type not in (GREY, PALETTE_INDICES))
+
+
+def _damaged_label(start: bytes, is_png: bool) -> FoundLabel | None:
+    """What a file is that is no whole PNG, by its first bytes; None for a label that can be made again."""
+    if STAMP_MARK + HAND_MADE.encode() in start:
+        return FoundLabel(HAND_MADE, (0, 0), 0)
+    if is_png or STAMP_MARK in start:  # ours, where its first bytes alone have changed
+        return None
+    return FoundLabel("", (0, 0), 0, is_picture=start.startswith(_OTHER_PICTURES))
 
 
 def refuse_picture(path: Path, found: FoundLabel | None) -> None:

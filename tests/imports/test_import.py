@@ -222,6 +222,27 @@ def test_a_run_with_other_settings_keeps_them_too(
     assert np.array_equal(pixels(out / "2007_000001.png"), mine)
 
 
+@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda content: b"?" + content[1:]])
+def test_a_damaged_hand_made_label_is_not_made_again(
+    excel_cam: Run,
+    voc_root: Path,
+    arguments: list[str],
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    out = tmp_path / "labels"
+    hand_made_label(excel_cam, out, voc_root, tmp_path)
+    path = out / "2007_000001.png"
+    path.write_bytes(damage(path.read_bytes()))
+    damaged = path.read_bytes()
+    assert "1 hand-made labels stay" in excel_cam(*arguments, "--out", out, "--overwrite").stderr
+    assert path.read_bytes() == damaged
+    assert "damaged-label" in excel_cam("doctor", out, "--json").stdout
+    again = ["import", tmp_path / "corrected", "--from", "labelme", "--out", out]
+    assert "1 hand-made labels" in error_line(excel_cam(*again))
+    assert "1 labels corrected" in excel_cam(*again, "--overwrite-hand-made").stderr
+
+
 def test_a_run_of_other_classes_is_refused(
     excel_cam: Run, voc_root: Path, arguments: list[str], model_arguments: list[str], tmp_path: Path
 ) -> None:

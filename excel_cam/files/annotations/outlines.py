@@ -58,15 +58,15 @@ class Region:
     @property
     def outline(self) -> Outline:
         """The outline around it; holes count as inside."""
-        return self._polygon(self._border(self._first(self.pixels), _NORTH))
+        return self._polygon(self._border(self._first_pixel, _NORTH))
 
     @property
     def cut_outline(self) -> Outline:
         """The outline with its holes cut open: to each leads a line there and back, so that one polygon holds all."""
-        border = self._border(self._first(self.pixels), _NORTH)
-        parts, count = self._outside
-        for part in range(2, count + 1):  # by the row of their first pixel
-            row, column = self._first(parts == part)
+        border = self._border(self._first_pixel, _NORTH)
+        _holes, firsts = np.unique(np.maximum(self._outside[0], 1), return_index=True)
+        for first in firsts[1:].tolist():
+            row, column = divmod(first, self.pixels.shape[1])
             start = (row - 1, column)
             # Straight up there is a pixel on the outline, or on the border of a hole that begins further up.
             above = self.pixels[start[0] :: -1, column]
@@ -76,10 +76,9 @@ class Region:
             border[place:place] = [joint, *around, start]
         return self._polygon(border)
 
-    @staticmethod
-    def _first(pixels: NDArray[np.bool_]) -> tuple[int, int]:
-        row, column = np.unravel_index(int(np.argmax(pixels)), pixels.shape)
-        return int(row), int(column)
+    @property
+    def _first_pixel(self) -> tuple[int, int]:
+        return divmod(int(np.argmax(self.pixels)), self.pixels.shape[1])
 
     def _border(self, start: tuple[int, int], look: int) -> list[tuple[int, int]]:
         """The border's pixels, clockwise around the region. look: direction of a pixel beside `start` that is none."""
