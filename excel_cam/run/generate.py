@@ -72,7 +72,7 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
         earlier = read_runs(out)
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "known", settled.known)
-        labeller = _prepare_labeller(settled, report)
+        labeller = prepare_labeller(settled, report)
         model = labeller.model
         identity = Identity(settled.known, resolved_identity(model.fingerprint, model.precision))
         claims.specify({"resolved": hash_json(identity.resolved)})
@@ -90,7 +90,7 @@ def _tell_hand_made(plan: Plan, report: Report) -> None:
         report(f"{len(plan.hand_made):,} hand-made labels stay as they are; {OVERWRITE_HAND_MADE} replaces them")
 
 
-def _prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
+def prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
     """The labeller that a run asks for: training-free, with a learnt calibration, or a segmenter."""
     from excel_cam.run.labeller import Labeller
 

@@ -20,11 +20,11 @@ from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import overlay_picture, write_overlay
+from excel_cam.labels.places import Place
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
 from excel_cam.labels.records import check_writable
 from excel_cam.model.remembered import recall, remember
 from excel_cam.run.photo_classes import ClassChoice
-from excel_cam.run.places import Place
 from excel_cam.run.plan import still_fits
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report

@@ -97,13 +97,15 @@ class Settled:
         return asked_model(self.request.model)
 
 
-def settle(request: Request, report: Report) -> Settled:
+def settle(request: Request, report: Report, writing: bool = True) -> Settled:
     """Open the data set, choose its sentences and this share; `report` is told what was found.
+
+    writing: whether labels are to be written, so that their folders are made.
 
     Raises `ExcelCamError` for whatever the user has to mend.
     """
     destination, settings = request.destination, request.settings
-    for folder in destination.folders:
+    for folder in destination.folders if writing else ():
         check_writable(folder)
     if request.adapter is not None and not request.adapter.is_file():
         raise ModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +139,37 @@ def test_what_was_understood_of_classes_is_said(excel_cam: Run, photos: Path, op
     assert "1 class: 1 cat sofa; 0 background" in said
     said = lines(excel_cam("label", photos / "b.JPG", "--classes", "potted plant,traffic light", *options))
     assert not any("for several" in line for line in said)
+
+
+@pytest.fixture
+def folder_command(photos: Path, options: list[str], tmp_path: Path) -> list[object]:
+    """What labels the photographs as a data set of one's own, less --out."""
+    (tmp_path / "classes.txt").write_text("cat\nsofa\n")
+    (tmp_path / "tags.csv").write_text("name,classes\na,cat\nb,cat;sofa\nmore/c,sofa\n")
+    return [
+        "generate", "--dataset", "folder", "--root", photos, "--classes", tmp_path / "classes.txt",
+        "--tags", tmp_path / "tags.csv", *options,
+    ]  # fmt: skip
+
+
+def test_a_dry_run_says_what_is_left_and_writes_nothing(
+    excel_cam: Run, photos: Path, folder_command: list[object], tmp_path: Path
+) -> None:
+    out, cams = tmp_path / "new" / "labels", tmp_path / "cams"
+    command = [*folder_command, "--out", out, "--save-cams", cams]
+    result = excel_cam(*command, "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    first, second, third = result.stdout.splitlines()
+    assert first == "dry run: 3 images, 0 done, 3 to label"
+    assert re.fullmatch(r"about \d+ s on cpu: [0-9.e-]+ s an image, by 2 of them .*", second)
+    assert re.fullmatch(r"about .* to write, of which class maps .*; .* free there", third)
+    assert not out.parent.exists()
+    assert not cams.exists()
+    assert excel_cam(*command).exit_code == 0
+    assert excel_cam(*command, "--dry-run").stdout == "dry run: 3 images, 3 done, 0 to label\n"
+    assert excel_cam(*command, "--dry-run", "--overwrite").stdout.startswith("dry run: 3 images, 0 done, 3 to label")
+    otherwise = excel_cam(*command, "--dry-run", "--background-power", "2").stdout
+    assert "3 to label, 3 of them with a label made otherwise" in otherwise
+    for photograph in photos.rglob("*.*"):
+        photograph.write_bytes(b"")
+    assert "none of the images tried could be read" in excel_cam(*command, "--dry-run", "--overwrite").stdout

@@ -33,6 +33,7 @@ from excel_cam.cli.options import (
     split_option,
 )
 from excel_cam.cli.progress import reporter
+from excel_cam.cli.terminal import show_each
 from excel_cam.labels.shards import chosen_shard
 from excel_cam.shipped import adapter_path
 
@@ -62,6 +63,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
               show_default="processors, 8 at most", help="Threads that decode photographs.")  # fmt: skip
 @click.option("--shard", type=ShardType(), show_default="from torchrun's or a Slurm array's variables, else all",
               help="Label share I of N, from 0: 0/4 is the first of four. They may run at once.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what is done and left, and what time and disk that takes; then end.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per label: name, path, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @model_options
@@ -87,8 +89,9 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     """
     from excel_cam.cli.outcome import run_and_print
     from excel_cam.data.source import Source
+    from excel_cam.run.estimate import estimate_run
     from excel_cam.run.plan import Destination
-    from excel_cam.run.settle import Request, Work
+    from excel_cam.run.settle import Request, Work, settle
 
     p, report = ctx.params, reporter(quiet)
     settings, setting_sources = chosen_settings(ctx)
@@ -108,6 +111,9 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         adapter=None if p["lvc"] is None else adapter_path(p["lvc"]),
         work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
     )  # fmt: skip
+    if p["dry_run"]:
+        show_each(estimate_run(settle(request, report, writing=False), report).lines())
+        return
     tally = run_and_print(request, report, as_json, quiet)
     if p["dataset"] == "demo":
         labels = shlex.quote(str(p["out"]))

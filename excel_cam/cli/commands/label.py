@@ -57,10 +57,10 @@ def label(
     """
     from excel_cam.cli.exits import EXIT_SOME_FAILED
     from excel_cam.cli.outcome import print_photographs
+    from excel_cam.labels.places import choose_places
     from excel_cam.model.words_file import fit_recorded
     from excel_cam.run.photo_classes import choose_classes
     from excel_cam.run.photos import Writing, label_photographs
-    from excel_cam.run.places import choose_places
 
     report = reporter(quiet)
     settings, sources = chosen_settings(ctx)
