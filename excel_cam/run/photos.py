@@ -90,33 +90,28 @@ def label_photographs(
         hand_made = {path for path, label in found.items() if label is not None and label.is_hand_made}
         if hand_made and not writing.overwrite_hand_made:
             report(f"{len(hand_made):,} hand-made labels stay as they are; {OVERWRITE_HAND_MADE} replaces them")
-            for place in places:
-                if place.label in hand_made:  # of classes that may be others than those of this command
-                    yield PhotoOutcome(place, class_shares(read_mask(place.label, MAX_CLASSES)), kept=True)
+            # Of classes that may be others than those of this command.
+            yield from (_kept(place, MAX_CLASSES) for place in places if place.label in hand_made)
             places = [place for place in places if place.label not in hand_made]
             if not places:
                 return
-        found = {place.label: found[place.label] for place in places}
+        found = {place.label: None if place.label in hand_made else found[place.label] for place in places}
         if not writing.overwrite:
-            _refuse_foreign(places, found)
+            _refuse_foreign([place for place in places if place.label not in hand_made], found)
         finished = _recalled_stamp(choice, model_choice, settings, writing)
         if finished is not None and all(_is_finished(place, found[place.label], finished) for place in places):
-            yield from (_kept(place, choice.names) for place in places)
+            yield from (_kept(place, len(choice.names)) for place in places)
             return
         labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
         if not writing.overwrite:
-            others = [
-                str(path)
-                for path, label in found.items()
-                if label is not None and label.stamp != stamp and path not in hand_made
-            ]
+            others = [str(path) for path, label in found.items() if label is not None and label.stamp != stamp]
             if others:
                 raise OutputError(_in_the_way(others, "made with other settings, classes or weights"))
         for place in places:
-            label = None if writing.overwrite or place.label in hand_made else found[place.label]
+            label = None if writing.overwrite else found[place.label]
             try:
                 if label is not None and _is_finished(place, label, stamp):
-                    yield _kept(place, choice.names)
+                    yield _kept(place, len(choice.names))
                 else:
                     yield _label_one(place, choice.names, labeller, stamp, writing, _fits(place, label), claims)
             except ImageError as error:
@@ -140,8 +135,8 @@ def _is_finished(place: Place, label: FoundLabel | None, stamp: str) -> bool:
     return label is not None and label.stamp == stamp and place.overlay.exists() and _fits(place, label)
 
 
-def _kept(place: Place, names: Sequence[str]) -> PhotoOutcome:
-    return PhotoOutcome(place, class_shares(read_mask(place.label, len(names))), kept=True)
+def _kept(place: Place, greatest: int) -> PhotoOutcome:
+    return PhotoOutcome(place, class_shares(read_mask(place.label, greatest)), kept=True)
 
 
 def _works(places: Sequence[Place]) -> dict[Path, Work]:
