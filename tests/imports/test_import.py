@@ -428,6 +428,19 @@ def test_json_min_is_read(excel_cam: Run, made: SimpleNamespace, tmp_path: Path)
     assert (pixels(made.labels / "empty.png") == 1).all()
 
 
+def test_names_of_uploads(excel_cam: Run, made: SimpleNamespace, tmp_path: Path) -> None:
+    """Without anything to compare with, the mark of an upload goes; with it, whole names come first."""
+    one = region("rectanglelabels", "cat", x=0, y=0, width=100, height=100)
+    source, out = project(tmp_path, one, image="/data/upload/1/0a1b2c3d-my%20cat.jpg"), tmp_path / "new"
+    assert excel_cam(
+        "import", source, "--from", "label-studio", "--out", out, "--classes", made.classes
+    ).exit_code == 0  # fmt: skip
+    assert (out / "my cat.png").exists()
+    (out / "my cat.png").rename(out / "0a1b2c3d-my cat.png")
+    result = excel_cam("import", source, "--from", "label-studio", "--out", out)
+    assert "0 labels corrected, 0 new, 1 " in result.stderr
+
+
 @pytest.mark.parametrize(
     ("regions", "complaint"),
     [
