@@ -29,8 +29,9 @@ def main() -> None:
     settings = {name: json.loads(value) for name, _, value in (entry.partition("=") for entry in arguments.set)}
     stem.with_suffix(".json").write_text(json.dumps(content["config"], indent=1) + "\n")
     stem.with_suffix(WORDS_SUFFIX).write_text(json.dumps({"settings": settings, "tokens": content["ids"]}) + "\n")
-    # The bias of the training's loss is no part of a CLIP.
-    weights = {name: value.half().contiguous() for name, value in content["average"].items() if name != "logit_bias"}
+    # What only the training's losses need is no part of a CLIP.
+    own = ("logit_bias", "other_row")
+    weights = {name: value.half().contiguous() for name, value in content["average"].items() if name not in own}
     save_file(weights, stem.with_suffix(".safetensors"))
     stem.with_suffix(".safetensors").chmod(0o644)  # written for its owner alone otherwise
     print(f"{sum(value.numel() for value in weights.values()):,} numbers of {content['number']:,} batches: {stem}.*")

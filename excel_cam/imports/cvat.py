@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from excel_cam.classes import BACKGROUND_NAMES
 from excel_cam.errors import DataError
 from excel_cam.files.annotations.tree import Tree, open_tree
 from excel_cam.files.images.masks import DAMAGE_ERRORS
@@ -70,6 +71,7 @@ def _label_map(tree: Tree, source: Path) -> tuple[str, _LabelMap]:
                 raise DataError(
                     f"{tree.where(file)}:{number}: expected a label as name:red,green,blue::, found {line.strip()!r}"
                 ) from None
+    colours.setdefault(0, BACKGROUND_NAMES[0])  # black is no region, whether or not the map says so
     return file.removesuffix(_LABEL_MAP), _LabelMap(tuple(names), colours)
 
 

@@ -6,6 +6,7 @@ were cancelled do not. Predictions nobody has looked at are no corrections.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from excel_cam.wording import Report, quoted
 NAME_KEY = "excel_cam_name"  # where an export of ours put the label's name
 LONGEST_TASK = 64_000_000  # bytes
 _LABELS = ("brushlabels", "polygonlabels", "rectanglelabels", "labels")
-_UPLOAD_MARK = 9  # characters that Label Studio puts before the name of an uploaded file: eight digits and a dash
+_UPLOAD_MARK = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 _REMEDY = "export the project as JSON or JSON-MIN"
 
 
@@ -79,7 +80,7 @@ def _rank(annotation: dict[str, Any]) -> tuple[bool, str]:
 
 
 def _entries(data: dict[str, Any], where: str) -> tuple[str, ...]:
-    """What a task's data call the image: our own name, else its address, without the mark of an upload too."""
+    """What a task's data call the image: our own name, else its address, first without the mark of an upload."""
     if isinstance(name := data.get(NAME_KEY), str):
         return (name,)
     texts = [text for text in (data.get("image"), *data.values()) if isinstance(text, str)]
@@ -87,8 +88,8 @@ def _entries(data: dict[str, Any], where: str) -> tuple[str, ...]:
     if not paths:
         raise DataError(f"{where}: no photograph's address among the task's data; {_REMEDY}")
     folder, _, file = paths[0].rpartition("/")
-    marked = len(file) > _UPLOAD_MARK and file[_UPLOAD_MARK - 1] == "-"
-    return (paths[0], f"{folder}/{file[_UPLOAD_MARK:]}") if marked else (paths[0],)
+    mark = _UPLOAD_MARK.match(file)
+    return (paths[0],) if mark is None else (f"{folder}/{file[mark.end() :]}", paths[0])
 
 
 def _path(address: str) -> str:

@@ -146,8 +146,9 @@ class _Folder:
         known = (self._finder.find(entry, columns=False) for entry in corrected.entries)
         name = next((name for name in known if name is not None), None)
         if name is None:
-            name = plain_name(corrected.entries[0].rpartition("/")[2] if corrected.entries[0][:1] == "/"
-                              else corrected.entries[0])  # fmt: skip
+            entry = corrected.entries[0]
+            # Of an address nobody knows which folders are the name's.
+            name = plain_name(entry.rpartition("/")[2] if entry.startswith("/") else entry)
             check_name(name, corrected.where)
         if self.request.images is not None and name not in self.photographs:
             raise DataError(f"{corrected.where}: no photograph {quoted(name)} in {self.request.images}; check --images")

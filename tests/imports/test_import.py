@@ -168,6 +168,26 @@ def test_labels_of_other_programs_are_replaced_only_with_overwrite(excel_cam: Ru
     assert "1 labels corrected" in excel_cam(*arguments, "--overwrite").stderr
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_labels_without_a_background_class_come_back(excel_cam: Run, made: SimpleNamespace, tool: str) -> None:
+    """Their first class is 0; what nobody has given a label is 255."""
+    wanted = {}
+    for name in SIZES:
+        label = scene(name)
+        wanted[name] = np.where(label > 2, 255, label).astype(np.uint8)
+        Image.fromarray(wanted[name]).save(made.labels / f"{name}.png")
+    record = {"identity": {"known": {"classes": list(CLASSES)}}, "knowledge": {"background_class": False}}
+    (made.labels / "run.json").write_text(json.dumps(record))
+    source = returned(excel_cam, made, tool)
+    for name in SIZES:
+        (made.labels / f"{name}.png").unlink()
+    result = excel_cam(*bring(made, tool, source))
+    assert "0 labels corrected, 4 new" in result.stderr, result.stderr
+    assert all(np.array_equal(pixels(made.labels / f"{name}.png"), label) for name, label in wanted.items())
+    (made.labels / "run.json").unlink()  # the record of hand-made labels says the same
+    assert "0 labels corrected, 0 new, 4 " in excel_cam(*bring(made, tool, source)).stderr
+
+
 # ---- runs after them
 
 
@@ -320,9 +340,13 @@ def test_cvats_own_colours_and_order_count(excel_cam: Run, made: SimpleNamespace
     wanted[2:5], wanted[7:] = 3, 1
     places = np.choose(wanted, [0, 3, 0, 1]).astype(np.uint8)  # of the labels in the map
     palette = Image.fromarray(colours).quantize(4)
-    for mask in (Image.fromarray(colours), palette, Image.fromarray(places)):
+    without_black = LABEL_MAP.replace("background:0,0,0", "background:0,128,0")
+    for mask, label_map in (
+        (Image.fromarray(colours), LABEL_MAP), (Image.fromarray(colours), without_black), (palette, LABEL_MAP),
+        (Image.fromarray(places), LABEL_MAP),
+    ):  # fmt: skip
         (made.labels / "empty.png").unlink()
-        source = cvat_folder(tmp_path, LABEL_MAP, mask)
+        source = cvat_folder(tmp_path, label_map, mask)
         result = excel_cam(*bring(made, "cvat", source, "--classes", made.classes))
         assert "0 labels corrected, 1 new" in result.stderr, result.stderr
         assert "1 images without any region in CVAT are left as they are" in result.stderr
@@ -402,6 +426,19 @@ def test_json_min_is_read(excel_cam: Run, made: SimpleNamespace, tmp_path: Path)
     result = excel_cam(*bring(made, "label-studio", path, "--classes", made.classes))
     assert "1 new" in result.stderr, result.stderr
     assert (pixels(made.labels / "empty.png") == 1).all()
+
+
+def test_names_of_uploads(excel_cam: Run, made: SimpleNamespace, tmp_path: Path) -> None:
+    """Without anything to compare with, the mark of an upload goes; with it, whole names come first."""
+    one = region("rectanglelabels", "cat", x=0, y=0, width=100, height=100)
+    source, out = project(tmp_path, one, image="/data/upload/1/0a1b2c3d-my%20cat.jpg"), tmp_path / "new"
+    assert excel_cam(
+        "import", source, "--from", "label-studio", "--out", out, "--classes", made.classes
+    ).exit_code == 0  # fmt: skip
+    assert (out / "my cat.png").exists()
+    (out / "my cat.png").rename(out / "0a1b2c3d-my cat.png")
+    result = excel_cam("import", source, "--from", "label-studio", "--out", out)
+    assert "0 labels corrected, 0 new, 1 " in result.stderr
 
 
 @pytest.mark.parametrize(
