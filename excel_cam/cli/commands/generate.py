@@ -46,6 +46,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 @root_option
 @split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
+@click.option("--all-classes", is_flag=True, help="Every image of a folder shows all classes; instead of --tags.")
 @click.option("--classes", type=FILE, help="Class list of a folder: a name, or `name: prompt name`, per line.")
 @knowledge_option
 @click.option("--list", "names_from", metavar="FILE", help="Label only the names in this file; - is standard input.")
@@ -101,7 +102,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     request = Request(
         source=Source(
             dataset=p["dataset"], root=p["root"], split=p["split"], tags=p["tags"], classes=p["classes"],
-            knowledge=p["knowledge"], names_from=p["names_from"], roots=configured_roots(ctx),
+            all_classes=p["all_classes"], knowledge=p["knowledge"], names_from=p["names_from"],
+            roots=configured_roots(ctx),
         ),
         destination=Destination(
             out=p["out"], png_mode=p["png_mode"], overwrite=p["overwrite"], cams=p["cams"],
