@@ -410,7 +410,9 @@ def main() -> None:
     """Read the command line and start the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawings", required=True, help="drawings.npz, as drawings.py writes it")
-    parser.add_argument("--photographs", action="append", default=[], help="as photographs.py writes it; may be repeated")
+    parser.add_argument(
+        "--photographs", action="append", default=[], help="as photographs.py writes it; may be repeated"
+    )
     parser.add_argument("--start", help="a checkpoint whose weights to begin with, where --out has none yet")
     parser.add_argument("--knowledge", default=str(Path(__file__).parents[2] / "kb" / "voc.json"))
     parser.add_argument("--out", required=True, help="folder for the checkpoint")
