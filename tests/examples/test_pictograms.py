@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import captions as texts_of_training
 import compose
+import curve
 import drawings as drawings_module
 import numpy as np
 import open_clip
@@ -47,6 +49,7 @@ from train import (
     PATCH_SCALE,
     PATCH_SHARE,
     PLACE_WEIGHT,
+    Trainer,
     Words,
     encode_pixels,
     patch_cover,
@@ -641,6 +644,29 @@ def test_training_resumes_and_ships_a_model_that_loads(
     model = load_model(ModelChoice(str(config), weights=config.with_suffix(".safetensors"), device="cpu"))
     assert model.encode_texts(["a clean origami cat."]).shape == (1, 192)
     assert model.unknown_words("a clean origami zebra") == ["zebra"]
+
+
+def test_a_line_of_the_learning_curve(
+    drawings: list[Drawing], tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions = Captions(KNOWLEDGE)
+    words = Words(captions.vocabulary())
+    arguments = Namespace(seed=0, layers=5, width=64, device="cpu", processes=1, rate=1e-3, batch=8)
+    trainer = Trainer(arguments, words, 45, 0)
+    trainer.number = 5
+    trainer.save(tmp_path / "checkpoint.pt", words)
+    write_set(tmp_path / "small", {"seen": 3}, drawings, seed=1)
+    out = tmp_path / "curve.csv"
+    for _ in range(2):
+        command(curve.main, tmp_path / "checkpoint.pt", "--root", tmp_path / "small", "--size", 64, "--limit", 2,
+                "--clusters", 4, "--out", out)  # fmt: skip
+    lines = out.read_text().splitlines()
+    assert lines[0] == "images,set,scenes,miou,low,high"
+    assert lines[1] == lines[2]
+    assert lines[1].startswith("40,small,2,")
+    with pytest.raises(SystemExit):
+        command(curve.main, tmp_path / "none.pt", "--root", tmp_path / "small", "--out", out)
+    assert "none.pt: no such file" in capsys.readouterr().err
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
