@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import io
 import json
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 from furniture import FAMILY, paint_furniture
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from shapes import held_out_by_shape
+from shapes import split_by_shape
 from sources import FAMILIES, Source
 
 ICONS = Path(__file__).parent / "icons.csv"
@@ -100,7 +101,8 @@ UNSEEN_DRAWINGS = frozenset(tuple(entry.split(":")) for entry in _UNSEEN.split()
 class Drawing:
     """One pictogram: (h, w, 4) uint8 RGBA, cropped to what is drawn, longer side `SIDE`.
 
-    world: `seen` (training may see it), `drawing` (held out for its shape), `family` (Twemoji) or `outside`.
+    world: `seen` (training may see it), `drawing` (held out with all of its shape), `margin` (held out, but like one
+    that is seen: not scored either), `family` (Twemoji) or `outside`.
     """
 
     name: str  # class, background word, or '' for clutter
@@ -235,13 +237,13 @@ def render_drawings(sources: Path, families: dict[str, Source] | None = None) ->
         pixels = _trim(image)
         assert pixels is not None
         drawings.append(Drawing(name, FAMILY, code, pixels, kind))
-    held_out = held_out_by_shape(
+    by_shape = split_by_shape(
         [(d.name, d.pixels[..., 3]) for d in drawings],
         [d.name in CLASS_KINDS and (d.family, d.code) in UNSEEN_DRAWINGS for d in drawings],
     )
     return [
-        Drawing(d.name, d.family, d.code, d.pixels, d.kind, "drawing" if out and d.world == "seen" else d.world)
-        for d, out in zip(drawings, held_out, strict=True)
+        dataclasses.replace(d, world=world) if d.world == "seen" else d
+        for d, world in zip(drawings, by_shape, strict=True)
     ]
 
 
@@ -286,7 +288,9 @@ def main() -> None:
                 f"no drawing of {', '.join(absent)} in the world '{world}': {arguments.sources} is not complete"
             )
     save_drawings(arguments.out, drawings)
-    counts = {world: sum(d.world == world for d in drawings) for world in ("seen", "drawing", "family", "outside")}
+    counts = {
+        world: sum(d.world == world for d in drawings) for world in ("seen", "drawing", "margin", "family", "outside")
+    }
     told = ", ".join(f"{count} {world}" for world, count in counts.items())
     print(f"{arguments.out}: {len(drawings)} drawings of {len({d.family for d in drawings})} families ({told})")
 

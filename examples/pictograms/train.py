@@ -301,7 +301,8 @@ class Trainer:
         """Write a checkpoint at once or not at all."""
         content = {
             "config": self.config, "ids": words.ids, "number": self.number, "batch": self.batch,
-            "weights": self.towers.state_dict(), "average": self.average, "adam": self.adam.state_dict(), "muon": self.muon.state_dict(),
+            "weights": self.towers.state_dict(), "average": self.average, "adam": self.adam.state_dict(),
+            "muon": self.muon.state_dict(),
         }  # fmt: skip
         torch.save(content, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)

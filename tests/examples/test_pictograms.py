@@ -41,7 +41,7 @@ from photographs import load_photographs, read_folder, save_photographs
 from PIL import Image
 from scenes import write_set
 from scipy import ndimage
-from shapes import ALIKE, held_out_by_shape, likeness, outlines
+from shapes import ALIKE, likeness, outlines, split_by_shape
 from sources import FAMILIES, PHOTOGRAPHS, Source, fetch
 from train import (
     CALIBRATED,
@@ -131,11 +131,24 @@ def test_what_is_held_out_is_held_out_with_its_likes() -> None:
     wide = np.full((90, SIDE), 255, np.uint8)
     wedge = np.tri(SIDE, SIDE, dtype=np.uint8) * 255
     named = [("cat", round_), ("cat", round_), ("cat", wide), ("dog", round_), ("cat", wedge), ("cat", wedge[:, ::-1])]
-    assert held_out_by_shape(named, [True] + 5 * [False]) == [True, True, False, False, False, False]
-    assert held_out_by_shape(named, 4 * [False] + [True, False]) == 4 * [False] + [True, True]  # its mirror image
+    first = [True] + 5 * [False]
+    assert split_by_shape(named, first) == ["drawing", "drawing", "seen", "seen", "seen", "seen"]
+    fifth = [*(4 * [False]), True, False]  # and its mirror image
+    assert split_by_shape(named, fifth) == ["seen", "seen", "seen", "seen", "drawing", "drawing"]
     alike = likeness(outlines([round_, wide]), outlines([round_, ring_]))
     assert alike[0, 0] == pytest.approx(1, abs=1e-5)
     assert alike[0, 1] < ALIKE > alike[1, 0]
+
+
+def test_what_is_like_a_drawing_of_training_is_not_scored() -> None:
+    """Three discs, each a bit flatter: held out with the first, the second is like the third, which is seen."""
+    picture = Image.fromarray(disc(0).pixels[..., 3])
+    flat = [np.asarray(picture.resize((SIDE, round(SIDE * share)))) for share in (1, 0.89, 0.79)]
+    alike = likeness(outlines(flat), outlines(flat))
+    assert alike[0, 1] >= ALIKE <= alike[1, 2]
+    assert alike[0, 2] < ALIKE
+    named = [("cat", opacity) for opacity in flat]
+    assert split_by_shape(named, [True, False, False]) == ["drawing", "margin", "seen"]
 
 
 def test_likeness_is_the_correlation_of_thumbnails() -> None:
