@@ -43,7 +43,7 @@ PLACES = {
     ("train", 18): "railway",
 }  # fmt: skip
 
-# Parts by name: the classes and kinds that show them, and where in the drawing's box (top, left, bottom, right; shares).
+# Parts by name: the classes and kinds that show them, and where in the drawing's box: top, left, bottom, right.
 _PARTS = {
     "wheels": {
         "bicycle": "* 0.45 0 1 1", "bus": "side,trolley,van,front 0.7 0 1 1", "car": "* 0.6 0 1 1",
@@ -63,9 +63,11 @@ _PARTS = {
     },
     "a muzzle": {"cat": "head 0.5 0.15 1 0.85", "dog": "head 0.45 0.15 1 0.85", "cow": "head 0.5 0.15 1 0.85"},
     "legs": {
-        "cat": "side 0.6 0 1 1", "dog": "side,poodle 0.6 0 1 1", "cow": "side,ox 0.6 0 1 1", "horse": "side,toy 0.55 0 1 1",
+        "cat": "side 0.6 0 1 1", "dog": "side,poodle 0.6 0 1 1", "cow": "side,ox 0.6 0 1 1",
+        "horse": "side,toy 0.55 0 1 1",
         "sheep": "side,ram 0.65 0 1 1", "person": "body,walk,run,dance 0.55 0 1 1",
-        "bird": "song,hen,flamingo 0.7 0 1 1", "chair": "plain,stool 0.6 0 1 1", "diningtable": "table,picnic 0.4 0 1 1",
+        "bird": "song,hen,flamingo 0.7 0 1 1", "chair": "plain,stool 0.6 0 1 1",
+        "diningtable": "table,picnic 0.4 0 1 1",
         "sofa": "* 0.75 0 1 1",
     },
     "a beak": {"bird": "duck,song,owl,hen,flamingo,swan 0 0 0.4 1"},

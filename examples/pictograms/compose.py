@@ -41,6 +41,7 @@ class Scene:
     kinds: dict[int, set[str]] = field(default_factory=dict)  # class -> views and varieties (`attributes.py`)
     styles: set[str] = field(default_factory=set)  # how objects are drawn, of `STYLES`
     part: str = ""  # where the scene is one part of one object, close up
+    drawings: set[str] = field(default_factory=set)  # family:code of the objects
     shown: set[str] = field(default_factory=set)
     unclear: set[str] = field(default_factory=set)
 
@@ -58,6 +59,7 @@ class Sprite:
 
     levels: tuple[NDArray[np.uint8], ...]
     kind: str = ""
+    drawing: str = ""  # family and code, by which scenes tell what they show
     inked: bool = False
     open_lines: bool = False
 
@@ -66,7 +68,7 @@ class Sprite:
         cut = []
         for level in self.levels:
             height, width = level.shape[:2]
-            top, left, bottom, right = (int(round(v * n)) for v, n in zip(box, (height, width) * 2, strict=True))
+            top, left, bottom, right = (round(v * n) for v, n in zip(box, (height, width) * 2, strict=True))
             cut.append(np.ascontiguousarray(level[top : max(bottom, top + 2), left : max(right, left + 2)]))
         return dataclasses.replace(self, levels=tuple(cut))
 
@@ -77,6 +79,16 @@ class Look:
 
     tint: str = ""
     style: str = ""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An object of a scene: 0-based class, pixels that it covers before others hide it, its drawing and its look."""
+
+    index: int
+    area: float
+    sprite: Sprite
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,7 @@ class Composer:
         self.easy = 0.0  # chance of a scene with one or two larger objects and little clutter: learnt from faster
         self.close = 0.0  # chance of a scene that is one part of one object
         self.by_class = [_sprites(drawings, name) for name in CLASSES]
+        self.classes = [index for index, own in enumerate(self.by_class) if own]  # those it has drawings of
         self.things = [(d.name, _sprite(d)) for d in drawings if d.name and d.name not in CLASS_CODES]
         self.clutter = [_sprite(d) for d in drawings if not d.name]
 
@@ -123,22 +136,25 @@ class Composer:
         self._add_clutter(rng, scene, int(rng.integers(style.clutter + 1)))
         count = 1 + int(rng.choice(len(style.objects), p=style.objects))
         largest = style.largest if count == 1 else style.largest_of_many + 0.1 * (count == 2)
-        placed: list[tuple[int, float, str, Look]] = []
+        placed: list[Placed] = []
         ids = np.zeros((height, width), np.uint8)  # 1 + place in `placed`
         for place in range(count):
-            index = int(rng.integers(len(CLASSES)))
+            index = self._any_class(rng)
             if place == 0 and first is not None:
                 index = first
             sprite = self._pick(rng, index)
             size = short * np.exp(rng.uniform(np.log(style.smallest), np.log(largest)))
             pixels, alpha, look = self._vary(rng, sprite, size)
             _paste(rng, scene.pixels, pixels, alpha, style.inside, ids, len(placed) + 1)
-            placed.append((index, float((alpha > 0.5).sum()), sprite.kind, look))
+            placed.append(Placed(index, float((alpha > 0.5).sum()), sprite, look))
         if rng.random() < 0.25 and self.clutter:
             self._occlude(rng, scene, ids, short)
         self._describe(scene, ids, placed)
         _relight(rng, scene)
         return scene
+
+    def _any_class(self, rng: Generator) -> int:
+        return self.classes[int(rng.integers(len(self.classes)))]
 
     def _pick(self, rng: Generator, index: int) -> Sprite:
         """A drawing of a class, every kind of drawing as likely as another."""
@@ -148,7 +164,7 @@ class Composer:
 
     def _close_up(self, rng: Generator, height: int, width: int) -> Scene | None:
         """One part of one drawing, as large as the scene; None where the drawing chosen has no parts."""
-        index = int(rng.integers(len(CLASSES)))
+        index = self._any_class(rng)
         sprite = self._pick(rng, index)
         parts = parts_of(CLASSES[index], sprite.kind)
         if not parts:
@@ -160,7 +176,7 @@ class Composer:
         pixels, alpha, look = self._vary(rng, piece, min(height, width) * rng.uniform(0.9, 1.6))
         ids = np.zeros((height, width), np.uint8)
         _paste(rng, scene.pixels, pixels, alpha, 0.8, ids, 1)
-        self._describe(scene, ids, [(index, float((alpha > 0.5).sum()), sprite.kind, look)])
+        self._describe(scene, ids, [Placed(index, float((alpha > 0.5).sum()), sprite, look)])
         scene.part = part
         scene.doubtful |= scene.classes
         for told in (scene.classes, scene.tints, scene.kinds):
@@ -203,25 +219,26 @@ class Composer:
         pixels, alpha, _look = self._vary(rng, sprite, short * rng.uniform(0.12, 0.3))
         _paste(rng, scene.pixels, pixels, alpha, 0.7, ids, 0)
 
-    def _describe(self, scene: Scene, ids: NDArray[np.uint8], placed: list[tuple[int, float, str, Look]]) -> None:
+    def _describe(self, scene: Scene, ids: NDArray[np.uint8], placed: list[Placed]) -> None:
         counts = np.bincount(ids.ravel(), minlength=len(placed) + 1)
         values = np.zeros(len(placed) + 1, np.uint8)
-        for place, (index, area, kind, look) in enumerate(placed, start=1):
-            values[place] = index + 1
-            if counts[place] >= max(MIN_VISIBLE * area, MIN_SHARE * ids.size):
-                scene.classes.add(index)
-                scene.tints.setdefault(index, set()).add(look.tint)
-                scene.kinds.setdefault(index, set()).add(kind)
-                if look.style:
-                    scene.styles.add(look.style)
-            else:
-                scene.doubtful.add(index)
+        for place, one in enumerate(placed, start=1):
+            values[place] = one.index + 1
+            if counts[place] < max(MIN_VISIBLE * one.area, MIN_SHARE * ids.size):
+                scene.doubtful.add(one.index)
+                continue
+            scene.classes.add(one.index)
+            scene.tints.setdefault(one.index, set()).add(one.look.tint)
+            scene.kinds.setdefault(one.index, set()).add(one.sprite.kind)
+            scene.drawings.add(one.sprite.drawing)
+            if one.look.style:
+                scene.styles.add(one.look.style)
         scene.doubtful -= scene.classes
         scene.mask[:] = values[ids]
         scene.unclear -= scene.shown
 
     def _vary(self, rng: Generator, sprite: Sprite, size: float) -> tuple[Floats, Floats, Look]:
-        """A drawing turned, scaled to `size` pixels, perhaps mirrored and drawn otherwise: colours, opacity, its look."""
+        """A drawing turned, scaled to `size` pixels, perhaps mirrored, drawn otherwise: colours, opacity, look."""
         pixels = _turn(rng, sprite, size)
         if sprite.inked:
             colours, alpha, look = _ink(rng, pixels, sprite.open_lines)
@@ -272,7 +289,7 @@ def photograph_pool(
 
 
 def _sprites(drawings: Sequence[Drawing], name: str) -> list[list[Sprite]]:
-    """Drawings of a class by kind. Kinds of which there are few drawings stand together, lest these be seen too often."""
+    """Drawings of a class by kind. Kinds with few drawings stand together, lest these be seen too often."""
     kinds: dict[str, list[Sprite]] = {}
     own = [d for d in drawings if d.name == name]
     counts = Counter(drawing.kind for drawing in own)
@@ -293,7 +310,7 @@ def _sprite(drawing: Drawing) -> Sprite:
         lines = float(ink.sum()) < 0.55 * float(whole.sum())
     image = Image.fromarray(pixels)
     levels = (pixels, *(np.asarray(image.reduce(factor)) for factor in (2, 4)))
-    return Sprite(levels, drawing.kind, inked, lines)
+    return Sprite(levels, drawing.kind, f"{drawing.family}:{drawing.code}", inked, lines)
 
 
 def _turn(rng: Generator, sprite: Sprite, size: float) -> Floats:
@@ -409,7 +426,7 @@ def _cast_shadow(rng: Generator, canvas: NDArray[np.uint8], alpha: Floats, top: 
     """Darken where a soft, shifted copy of what is pasted falls."""
     size = max(alpha.shape)
     spread = max(1, int(size * rng.uniform(0.02, 0.08)))
-    down, right = (int(v) for v in rng.normal(0, size * 0.07, 2) + (size * 0.04, 0))
+    down, right = int(rng.normal(size * 0.04, size * 0.07)), int(rng.normal(0, size * 0.07))
     padded = Image.fromarray((np.pad(alpha, 2 * spread) * 255).astype(np.uint8))
     soft = np.asarray(padded.filter(ImageFilter.BoxBlur(spread)), np.float32) * (rng.uniform(0.25, 0.7) / 255)
     top, left = top - 2 * spread + down, left - 2 * spread + right

@@ -1,13 +1,14 @@
 """The drawings scenes are made of: which pictogram shows which VOC class, in which family, and what training may see.
 
-    python sources.py --into sources/
-    python drawings.py --sources sources/ --out run/drawings.npz
+python sources.py --into sources/
+python drawings.py --sources sources/ --out run/drawings.npz
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import io
 import json
 from dataclasses import dataclass
@@ -15,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from furniture import FAMILY, paint_furniture
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from furniture import FAMILY, paint_furniture
-from shapes import held_out_by_shape
+from shapes import split_by_shape
 from sources import FAMILIES, Source
 
 ICONS = Path(__file__).parent / "icons.csv"
 SIDE = 192  # pixels of a drawing's longer side, as kept
 FONT_SIZE = 109  # the only size of the bitmaps in Noto's font
 
-# Code points by class, in the order VOC lists its classes, and by the kind of drawing (what `attributes.py` says of it).
+# Code points by class, in the order VOC lists its classes, and by the kind of drawing (see `attributes.py`).
 CLASS_KINDS = {
     "aeroplane": {"top": "2708", "small": "1f6e9", "take": "1f6eb 1f6ec"},
     "bicycle": {"side": "1f6b2"},
@@ -100,7 +101,8 @@ UNSEEN_DRAWINGS = frozenset(tuple(entry.split(":")) for entry in _UNSEEN.split()
 class Drawing:
     """One pictogram: (h, w, 4) uint8 RGBA, cropped to what is drawn, longer side `SIDE`.
 
-    world: `seen` (training may see it), `drawing` (held out for its shape), `family` (Twemoji) or `outside`.
+    world: `seen` (training may see it), `drawing` (held out with all of its shape), `margin` (held out, but like one
+    that is seen: not scored either), `family` (Twemoji) or `outside`.
     """
 
     name: str  # class, background word, or '' for clutter
@@ -160,9 +162,7 @@ class Family:
         left, top = (icon.get(key, self.icons.get(key, 0)) for key in ("left", "top"))
         width, height = (icon.get(key, self.icons.get(key, 16)) for key in ("width", "height"))
         box = f"{left} {top} {width} {height}"
-        return _rasterise(
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" color="#000">{icon["body"]}</svg>'
-        )
+        return _rasterise(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" color="#000">{icon["body"]}</svg>')
 
     def _from_fonts(self, code: str) -> Image.Image | None:
         text = chr(int(code, 16))
@@ -227,23 +227,23 @@ def render_drawings(sources: Path, families: dict[str, Source] | None = None) ->
         if not (sources / family).exists():
             raise FileNotFoundError(f"{sources / family}: not there; fetch it with: python sources.py --into {sources}")
         own = Family(source, sources / family / source.inner, names)
-        entries = [(name, kind, code, own.by_code) for name, kind, code in wanted] if source.emoji else []
-        entries += [(name, kind, icon, own.by_name) for name, kind, owner, icon in chosen if owner == family]
-        for name, kind, code, render in entries:
-            image = render(code)
+        entries = [(*entry, True) for entry in wanted] if source.emoji else []
+        entries += [(name, kind, icon, False) for name, kind, owner, icon in chosen if owner == family]
+        for name, kind, code, by_code in entries:
+            image = own.by_code(code) if by_code else own.by_name(code)
             if image is not None and (pixels := _trim(image)) is not None:
                 drawings.append(Drawing(name, family, code, pixels, kind, source.world))
     for name, kind, code, image in paint_furniture():
         pixels = _trim(image)
         assert pixels is not None
         drawings.append(Drawing(name, FAMILY, code, pixels, kind))
-    held_out = held_out_by_shape(
+    by_shape = split_by_shape(
         [(d.name, d.pixels[..., 3]) for d in drawings],
         [d.name in CLASS_KINDS and (d.family, d.code) in UNSEEN_DRAWINGS for d in drawings],
     )
     return [
-        Drawing(d.name, d.family, d.code, d.pixels, d.kind, "drawing" if out and d.world == "seen" else d.world)
-        for d, out in zip(drawings, held_out, strict=True)
+        dataclasses.replace(d, world=world) if d.world == "seen" else d
+        for d, world in zip(drawings, by_shape, strict=True)
     ]
 
 
@@ -284,9 +284,13 @@ def main() -> None:
     for world in ("seen", "drawing", "family"):
         own = {drawing.name for drawing in drawings if drawing.world == world}
         if absent := sorted(set(CLASS_KINDS) - own):
-            parser.error(f"no drawing of {', '.join(absent)} in the world '{world}': {arguments.sources} is not complete")
+            parser.error(
+                f"no drawing of {', '.join(absent)} in the world '{world}': {arguments.sources} is not complete"
+            )
     save_drawings(arguments.out, drawings)
-    counts = {world: sum(d.world == world for d in drawings) for world in ("seen", "drawing", "family", "outside")}
+    counts = {
+        world: sum(d.world == world for d in drawings) for world in ("seen", "drawing", "margin", "family", "outside")
+    }
     told = ", ".join(f"{count} {world}" for world, count in counts.items())
     print(f"{arguments.out}: {len(drawings)} drawings of {len({d.family for d in drawings})} families ({told})")
 

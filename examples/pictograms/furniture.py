@@ -31,7 +31,7 @@ def _table(rng: Generator, draw: ImageDraw.ImageDraw) -> str:
     kind = rng.integers(4)
     if kind == 0:  # seen from above, laid
         draw.ellipse((10, top, CANVAS - 10, top + 250), fill=colour, outline=_darker(colour), width=8)
-        for x in (60, 160, 260):
+        for x in (60.0, 160.0, 260.0):
             draw.ellipse((x, top + 70, x + 70, top + 125), fill=(245, 245, 245), outline=(190, 190, 190), width=4)
         return "plate"
     if kind == 1:  # round, on one leg
@@ -41,10 +41,11 @@ def _table(rng: Generator, draw: ImageDraw.ImageDraw) -> str:
         return "round"
     legs = rng.uniform(12, 34)
     splay = rng.uniform(-20, 25)
-    for x, side in ((left + 15, 1), (left + width - 15 - legs, -1)):
+    for x, side in ((left + 15, 1.0), (left + width - 15 - legs, -1.0)):
         foot = x - side * splay
         draw.polygon(((x, top), (x + legs, top), (foot + legs * 0.8, bottom), (foot, bottom)), fill=_darker(colour))
-    for x in (left + width * 0.25, left + width * 0.68) if rng.random() < 0.5 else ():
+    for between in (0.25, 0.68) if rng.random() < 0.5 else ():
+        x = left + width * between
         draw.rectangle((x, top, x + legs * 0.7, bottom - 45), fill=_darker(colour, 0.6))
     if kind == 2:  # a top in perspective
         draw.polygon(((left + 50, top - 30), (left + width - 50, top - 30), (left + width, top + thick),
@@ -63,7 +64,7 @@ def _sofa(rng: Generator, draw: ImageDraw.ImageDraw) -> str:
     colour, seats = _colour(rng), int(rng.integers(2, 4))
     back, arm = rng.uniform(70, 150), rng.uniform(35, 70)
     round_ = rng.uniform(8, 40)
-    for x in (45, 320):
+    for x in (45.0, 320.0):
         draw.rectangle((x, 270, x + 22, 310), fill=_darker(colour, 0.4))
     draw.rounded_rectangle((25, back, 359, 270), round_, fill=_darker(colour, 0.85))
     step = (CANVAS - 2 * arm) / seats
@@ -109,7 +110,9 @@ def _bottle(rng: Generator, draw: ImageDraw.ImageDraw) -> str:
                (-neck, shoulder), (-neck, 20)]  # fmt: skip
     points = [(192 + x, y) for x, y in outline] + [(192 - x, y) for x, y in reversed(outline)]
     draw.polygon(points, fill=colour)
-    draw.rectangle((192 - neck - 4, 6, 192 + neck + 4, rng.uniform(30, 60)), fill=tuple(int(v) for v in rng.integers(20, 240, 3)))
+    draw.rectangle(
+        (192 - neck - 4, 6, 192 + neck + 4, rng.uniform(30, 60)), fill=tuple(int(v) for v in rng.integers(20, 240, 3))
+    )
     if rng.random() < 0.7:
         draw.rectangle((192 - half, 230, 192 + half, 320), fill=tuple(int(v) for v in rng.integers(150, 256, 3)))
     draw.line((192 - half * 0.65, shoulder + curve + 10, 192 - half * 0.65, 360), fill=(245, 250, 250), width=7)
@@ -126,7 +129,9 @@ def _screen(rng: Generator, draw: ImageDraw.ImageDraw) -> str:
     picture = tuple(int(v) for v in rng.integers(10, 240, 3))
     draw.rounded_rectangle((5 + border, top + border, right, top + height - border), 18 if old else 3, fill=picture)
     if rng.random() < 0.5:
-        draw.polygon(((40, top + border + 12), (120, top + border + 12), (70, top + 110), (40, top + 110)), fill=(235, 245, 250))
+        draw.polygon(
+            ((40, top + border + 12), (120, top + border + 12), (70, top + 110), (40, top + 110)), fill=(235, 245, 250)
+        )
     if old:
         for x in (110, 275):
             draw.line((192, top, x, 5), fill=frame, width=7)
@@ -152,7 +157,9 @@ def _plant(rng: Generator, draw: ImageDraw.ImageDraw) -> str:
         draw.polygon(leaf, fill=tuple(int(min(255, v * shade)) for v in green), outline=_darker(green, 0.6))
     pot = (190, 100, 60) if rng.random() < 0.5 else _colour(rng)
     half, narrow = rng.uniform(65, 100), rng.uniform(0.6, 0.95)
-    draw.polygon(((192 - half, rim), (192 + half, rim), (192 + half * narrow, 378), (192 - half * narrow, 378)), fill=pot)
+    draw.polygon(
+        ((192 - half, rim), (192 + half, rim), (192 + half * narrow, 378), (192 - half * narrow, 378)), fill=pot
+    )
     draw.rectangle((192 - half - 8, rim - 10, 192 + half + 8, rim + 18), fill=_darker(pot, 0.85))
     return "leaf"
 

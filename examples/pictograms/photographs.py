@@ -113,8 +113,7 @@ def load_photographs(path: Path) -> list[Photograph]:
     with np.load(path) as stored:
         heads = [head.split("|") for head in stored["heads"].tolist()]
         return [
-            Photograph(stored[str(i)].tobytes(), tuple(words.split()), world)
-            for i, (words, world) in enumerate(heads)
+            Photograph(stored[str(i)].tobytes(), tuple(words.split()), world) for i, (words, world) in enumerate(heads)
         ]
 
 
@@ -123,7 +122,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--sources", type=Path, help="folder that sources.py filled")
-    given.add_argument("--backgrounds", type=Path, help="folder of photographs of one's own, without the classes in them")
+    given.add_argument(
+        "--backgrounds", type=Path, help="folder of photographs of one's own, without the classes in them"
+    )
     parser.add_argument("--out", type=Path, required=True, help="photographs.npz to write")
     arguments = parser.parse_args()
     try:

@@ -49,8 +49,7 @@ def compose_set(
     if world == "outside":
         plain = [Background(np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8), ()) for _ in range(40)]
         styles = [Style(clutter=0), Style(clutter=0), Style(clutter=5)]
-    classes = [index for index, kinds in enumerate(composer.by_class) if kinds]
-    order = np.concatenate([rng.permutation(classes) for _ in range(count // len(classes) + 1)])
+    order = np.concatenate([rng.permutation(composer.classes) for _ in range(count // len(composer.classes) + 1)])
     done = 0
     while done < count:
         height, width = (int(side) for side in rng.integers(SIDES[0], SIDES[1] + 1, 2))
@@ -70,10 +69,10 @@ def compose_set(
 def write_set(
     out: Path, worlds: dict[str, int], drawings: list[Drawing], seed: int, photographs: Sequence[Photograph] = ()
 ) -> None:
-    """Write JPEGImages, SegmentationClass, tags.csv and lists: train (all), and one for each world."""
+    """Write JPEGImages, SegmentationClass, tags.csv, drawings.csv and lists: train (all), and one for each world."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    tags, names = ["name,classes"], {}
+    tags, names, shown = ["name,classes"], {}, ["name,drawings"]
     for world, count in worlds.items():
         names[world] = [f"{world}_{index:03d}" for index in range(count)]
         for name, scene in zip(names[world], compose_set(drawings, world, count, seed, photographs), strict=True):
@@ -81,8 +80,10 @@ def write_set(
             mask = Image.fromarray(scene.mask)
             mask.putpalette(voc_palette())
             mask.save(out / "SegmentationClass" / f"{name}.png", optimize=True)
+            shown.append(f"{name},{' '.join(sorted(scene.drawings))}")
             tags.append(f"{name},{' '.join(CLASSES[index] for index in sorted(scene.classes))}")
     (out / "tags.csv").write_text("\n".join(tags) + "\n")
+    (out / "drawings.csv").write_text("\n".join(shown) + "\n")
     lists = out / "ImageSets" / "Segmentation"
     for world, own in {"train": [n for group in names.values() for n in group], **names}.items():
         (lists / f"{world}.txt").write_text("\n".join(own) + "\n")

@@ -32,16 +32,22 @@ def likeness(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray
     return np.maximum(first @ second.T, first @ mirrored.T)
 
 
-def held_out_by_shape(named: Sequence[tuple[str, NDArray[np.uint8]]], chosen: Sequence[bool]) -> list[bool]:
-    """Which drawings are held out: the chosen ones and all of their class that are alike, `ALIKE` or more.
+def split_by_shape(named: Sequence[tuple[str, NDArray[np.uint8]]], chosen: Sequence[bool]) -> list[str]:
+    """What each drawing is for: `seen`, `drawing` or `margin`.
 
-    named: class and opacity of each drawing.
+    named: class and opacity of each drawing. The chosen ones are held out of training with all of their class that are
+    alike, `ALIKE` or more. Of these, `drawing` are those that no drawing left in training is like; the others are
+    neither learnt from nor scored.
     """
     rows = outlines([opacity for _name, opacity in named])
     names = np.array([name for name, _opacity in named])
     out = np.array(chosen, bool)
+    worlds = np.full(len(named), "seen", "U7")
     for name in np.unique(names[out]):
         own = np.flatnonzero(names == name)
-        seeds = own[out[own]]
-        out[own] |= (likeness(rows[own], rows[seeds]) >= ALIKE).any(axis=1)
-    return [bool(value) for value in out]
+        alike = likeness(rows[own], rows[own]) >= ALIKE
+        held = alike[:, out[own]].any(axis=1) | out[own]
+        near = alike[:, ~held].any(axis=1)
+        worlds[own[held & near]] = "margin"
+        worlds[own[held & ~near]] = "drawing"
+    return [str(world) for world in worlds]

@@ -51,7 +51,8 @@ _EMOJI = (
     Source("emojione", "@iconify-json/emojione@1.2.3", "CC-BY 4.0", emoji=True),
     Source("emojione-monotone", "@iconify-json/emojione-monotone@1.2.1", "CC-BY 4.0", emoji=True),
     Source("fluent-emoji-high-contrast", "@iconify-json/fluent-emoji-high-contrast@1.2.6", "MIT", emoji=True),
-    Source("noto-outline", "@fontsource/noto-emoji@5.3.2", "OFL 1.1", "files", "font", True, False, "*-400-normal.woff"),
+    Source("noto-outline", "@fontsource/noto-emoji@5.3.2", "OFL 1.1", "files", "font", True, False,
+           "*-400-normal.woff"),
     Source("symbola", "fonts-symbola=2.60-1.1", "free for any use",
            "usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf", "font", True, False),
 )  # fmt: skip

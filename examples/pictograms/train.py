@@ -259,7 +259,7 @@ class Trainer:
         self.adam = torch.optim.AdamW(others, lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.peak = arguments.rate
         self.average = {name: p.detach().clone() for name, p in self.towers.state_dict().items()}
-        self.number = 0
+        self.number, self.batch = 0, arguments.batch
 
     def step(
         self, pixels: Tensor, targets: Targets, cover: Tensor | None, words: list[tuple[Tensor, Tensor]],
@@ -300,8 +300,9 @@ class Trainer:
     def save(self, path: Path, words: Words) -> None:
         """Write a checkpoint at once or not at all."""
         content = {
-            "config": self.config, "ids": words.ids, "number": self.number, "weights": self.towers.state_dict(),
-            "average": self.average, "adam": self.adam.state_dict(), "muon": self.muon.state_dict(),
+            "config": self.config, "ids": words.ids, "number": self.number, "batch": self.batch,
+            "weights": self.towers.state_dict(), "average": self.average, "adam": self.adam.state_dict(),
+            "muon": self.muon.state_dict(),
         }  # fmt: skip
         torch.save(content, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)
@@ -410,7 +411,9 @@ def main() -> None:
     """Read the command line and start the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawings", required=True, help="drawings.npz, as drawings.py writes it")
-    parser.add_argument("--photographs", action="append", default=[], help="as photographs.py writes it; may be repeated")
+    parser.add_argument(
+        "--photographs", action="append", default=[], help="as photographs.py writes it; may be repeated"
+    )
     parser.add_argument("--start", help="a checkpoint whose weights to begin with, where --out has none yet")
     parser.add_argument("--knowledge", default=str(Path(__file__).parents[2] / "kb" / "voc.json"))
     parser.add_argument("--out", required=True, help="folder for the checkpoint")
