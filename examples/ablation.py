@@ -27,7 +27,7 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from excel_cam import Labeller, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam import build_text_bank, load_model, read_image, shipped_knowledge
 from excel_cam.classes import VOC_CLASSES
 from excel_cam.data.dataset import Sample
 from excel_cam.data.voc import open_voc
@@ -36,6 +36,7 @@ from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import ModelChoice, Settings
+from excel_cam.run.labeller import Labeller
 
 Label = NDArray[np.uint8]
 Confusion = NDArray[np.int64]

@@ -12,7 +12,7 @@ import reference
 import torch
 from drawn import draw_photograph
 
-from excel_cam import Labeller, Settings, build_text_bank, load_model, shipped_knowledge
+from excel_cam import Settings, build_text_bank, load_model, shipped_knowledge
 from excel_cam.classes import IGNORE
 from excel_cam.errors import MachineError
 from excel_cam.method import par
@@ -21,6 +21,7 @@ from excel_cam.method.cam import class_activation_maps
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.settings import ModelChoice
+from excel_cam.run.labeller import Labeller
 
 PARITY = os.environ.get("EXCEL_CAM_PARITY")
 SETTINGS = Settings(size=96)

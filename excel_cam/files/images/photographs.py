@@ -82,6 +82,18 @@ def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph
         raise ImageError(f"{path}: {_reason(path, error)}") from None
 
 
+def decode_photograph(image: Image.Image, working_pixels: int | None, where: str) -> Photograph:
+    """As `read_photograph`, of an image that is open already and stays as it is; `where` names it in errors."""
+    try:
+        own = image.copy()
+        own.format = image.format  # which tells how values beyond 8 bits are meant
+        return _decode(own, working_pixels)
+    except Exception as error:  # as above
+        raise_if_machine(error, Path(where))
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{where}: the image cannot be decoded ({text})") from None
+
+
 def stored_sizes(path: Path) -> set[tuple[int, int]]:
     """The (H, W) that a photograph's pixels can have in its file, from its header alone; raises `ImageError`.
 
