@@ -42,6 +42,9 @@ def _option(default: Any, flag: str, help: str, kind: Any, group: str = "image")
 class Settings:
     """All settings that decide the labels. Raises `SettingsError` when one is out of range.
 
+    >>> Settings(refine="none").uses_par
+    False
+
     Fields of group `text` decide the text rows (and so the cached text bank); the others decide the maps and labels.
     """
 
@@ -212,7 +215,11 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which frozen model to load, onto what, how precisely, and with how many threads; see `load_model`."""
+    """Which frozen model to load, onto what, how precisely, and with how many threads; see `load_model`.
+
+    >>> ModelChoice(name="excel-cam-demo").device
+    'auto'
+    """
 
     name: str = "ViT-B-16-quickgelu"  # plain ViT-B-16 would build GELU, which OpenAI's weights were not trained with
     pretrained: str = "openai"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import excel_cam
@@ -23,8 +24,7 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEP
 def _one_model() -> Iterator[None]:
     """Whoever loads the demo's model gets the same one."""
     with pytest.MonkeyPatch.context() as patch:
-        shared = functools.cache(clip.load_model)
-        patch.setattr(clip, "load_model", lambda choice=clip.ModelChoice(), **parts: shared(choice, **parts))  # noqa: B008
+        patch.setattr(clip, "load_model", functools.wraps(clip.load_model)(functools.cache(clip.load_model)))
         yield
 
 
@@ -34,7 +34,7 @@ def names() -> dict[str, Any]:
     labeller = excel_cam.Labeller.from_pretrained(dataset="demo")
     photo = DEMO_IMAGES / "drawing_000.jpg"
     public = {name: getattr(excel_cam, name) for name in excel_cam.__all__}
-    return {**public, "labeller": labeller, "model": labeller.model, "photo": photo, "Path": Path}
+    return {**public, "labeller": labeller, "model": labeller.model, "photo": photo, "Path": Path, "np": np}
 
 
 def examples(name: str) -> list[doctest.DocTest]:

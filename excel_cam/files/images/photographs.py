@@ -57,6 +57,9 @@ class Photograph:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode one photograph to (H, W, 3) uint8 RGB, upright, at full size.
 
+    >>> read_image(photo).shape
+    (452, 455, 3)
+
     Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large;
     `MachineError` where not the file is at fault.
     """
