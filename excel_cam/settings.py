@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from excel_cam.errors import SettingsError
+from excel_cam.wording import install_hint
 
 MAX_SCALES = 8
 MAP_EPSILON = 1e-7  # added to a map's greatest value before it is divided by it (step 6.1)
@@ -192,7 +193,7 @@ def check_crf_backend(backend: str) -> None:
     """Raise `SettingsError` where the backend of the dense CRF that is asked for is not installed."""
     if backend == "pydensecrf2" and importlib.util.find_spec("pydensecrf") is None:
         raise SettingsError(
-            "crf_backend is pydensecrf2, which is not installed; pip install 'excel-cam[crf]' (it needs a C++ "
+            f"crf_backend is pydensecrf2, which is not installed; {install_hint('crf')} (it needs a C++ "
             "compiler), or leave --crf-backend out"
         )
 

@@ -103,9 +103,7 @@ class Labeller:
         return labeller
 
     @overload
-    def label(
-        self, images: OneImage, classes: OneClass | Sequence[OneClass] | None = None
-    ) -> LabelledImage: ...
+    def label(self, images: OneImage, classes: OneClass | Sequence[OneClass] | None = None) -> LabelledImage: ...
 
     @overload
     def label(

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError, OutputError
+from excel_cam.files.atomic import check_writable
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import overlay_picture, write_overlay
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
-from excel_cam.labels.records import check_writable
 from excel_cam.model.remembered import recall, remember
 from excel_cam.run.photo_classes import ClassChoice
 from excel_cam.run.places import Place

@@ -242,7 +242,7 @@ def test_a_backend_that_is_not_installed_is_said_before_any_work(
     ):
         result = excel_cam(*command)
         assert result.exit_code == 1
-        assert "which is not installed; pip install 'excel-cam[crf]'" in result.stderr
+        assert "which is not installed; pip install '.[crf]'" in result.stderr
         assert "model:" not in result.stderr
 
 
