@@ -35,8 +35,8 @@ from excel_cam.evaluation.bootstrap import INTERVAL, class_counts, draw_counts, 
 from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
-from excel_cam.settings import ModelChoice, Settings
 from excel_cam.run.labeller import Labeller
+from excel_cam.settings import ModelChoice, Settings
 
 Label = NDArray[np.uint8]
 Confusion = NDArray[np.int64]

@@ -4,9 +4,10 @@
 
     labeller = Labeller.from_pretrained(dataset="voc")
     result = labeller.label("photo.jpg", ["cat", "sofa"])
-    result.label   # (H, W) uint8: 0 background, 8 cat, 18 sofa; the result itself shows as a picture in a notebook
+    result.label   # (H, W) uint8: 0 background, 8 cat, 18 sofa; in a notebook the result shows as a picture
 
-    mask = Segmenter(labeller.model, read_adapter(Path("lvc-voc"), labeller.model)).segment([image])[0]   # what `train` has learnt
+    adapter = read_adapter(Path("lvc-voc"), labeller.model)   # what `train` has learnt
+    mask = Segmenter(labeller.model, adapter).segment([image])[0]
 
 Names are imported on first use, so that `import excel_cam` alone stays light.
 """

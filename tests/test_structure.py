@@ -57,7 +57,8 @@ MAY_USE = {
 }  # fmt: skip
 
 PUBLIC = [
-    "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "LabelledImage", "Labeller", "ModelChoice", "Segmenter",
+    "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "LabelledImage",
+    "Labeller", "ModelChoice", "Segmenter",
     "Settings", "TextBank", "__version__", "build_text_bank", "evaluate_labels", "load_model", "prompts_alone",
     "read_adapter", "read_image", "read_knowledge", "shipped_knowledge",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ INVISIBLE = re.compile(
     re.IGNORECASE,
 )
 
-# What a thing does or is there for, said as a verb with whom or what it serves; a warning where nothing visible is named.
+# What a thing does or is there for; a warning where nothing visible is named.
 PURPOSE = re.compile(
     r"^(?:it|they|this|these)?\s*(?:can\s+|may\s+)?(?:is|are)?\s*(?:meant|designed|intended|built|made) (?:for|to) "
     r"|^(?:it|they|this|these)?\s*(?:also |often |usually |mainly |mostly )?"

@@ -30,7 +30,8 @@ def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str 
     """Write an (H, W) uint8 label as an 8-bit PNG, mode `L` (values) or `P` (values with VOC's palette).
 
     stamp: 32 hexadecimal digits that say what the label was made with; they go into a text chunk, which readers of
-    masks ignore; None for a label that no command is to take for its own. The file appears whole or not at all. Raises `OutputError`.
+    masks ignore. None: no command takes the label for its own. The file appears whole or not at all. Raises
+    `OutputError`.
     """
     image = Image.fromarray(label)
     if png_mode == "P":

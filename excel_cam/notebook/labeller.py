@@ -107,7 +107,7 @@ class Labeller:
 
     @overload
     def label(
-        self, images: Sequence[OneImage], classes: Sequence[Sequence[OneClass]] | None = None
+        self, images: list[Any] | tuple[Any, ...], classes: Sequence[Sequence[OneClass]] | None = None
     ) -> list[LabelledImage]: ...
 
     def label(self, images: Any, classes: Any = None) -> LabelledImage | list[LabelledImage]:
@@ -132,11 +132,11 @@ class Labeller:
         for image, where in zip(images, places, strict=True):
             check_image(image, where)
         tags = classes_of_images(classes, len(images), self.classes)
-        return [
-            result
-            for start in range(0, len(images), TOGETHER)
-            for result in self._label(*(part[start : start + TOGETHER] for part in (images, tags, places)))
-        ]
+        results = []
+        for start in range(0, len(images), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            results += self._label(images[part], tags[part], places[part])
+        return results
 
     def _label(
         self, images: Sequence[OneImage], tags: Sequence[tuple[int, ...]], places: Sequence[str]

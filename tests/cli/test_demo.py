@@ -22,9 +22,9 @@ from excel_cam.evaluation.bootstrap import class_counts, mean_iou
 from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
+from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice
 from excel_cam.shipped import DEMO_FOLDER, DEMO_ROOT, DEMO_TRUTH, SHIPPED_MODEL, locate_shipped
-from excel_cam.run.labeller import Labeller
 
 MOST_BYTES = 16 * 1024**2
 LISTS = DEMO_ROOT / "ImageSets" / "Segmentation"

@@ -255,8 +255,8 @@ def test_the_crf_takes_the_maps_of_its_step(
 ) -> None:
     """`crf` takes step 6.2's maps, `par+crf` PAR's divided by 1.01^20; the image is the photograph's own pixels."""
     from excel_cam import build_text_bank, load_model, shipped_knowledge
-    from excel_cam.run.labeller import Labeller
     from excel_cam.run import labeller as pipeline
+    from excel_cam.run.labeller import Labeller
     from excel_cam.settings import ModelChoice
 
     config, weights = tiny_model

@@ -20,8 +20,8 @@ from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
-from excel_cam.settings import ModelChoice
 from excel_cam.run.labeller import Labeller
+from excel_cam.settings import ModelChoice
 
 PARITY = os.environ.get("EXCEL_CAM_PARITY")
 SETTINGS = Settings(size=96)
