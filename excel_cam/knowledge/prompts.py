@@ -86,9 +86,8 @@ def joint_prompt(requests: Sequence[Request], all_names: Sequence[str]) -> str:
     lines = []
     for request in requests:
         meant = "" if request.prompt_name == request.name else f" ({request.prompt_name})"
-        lines.append(
-            f"- {_quoted_name(request.name)}{meant}: {request.count} sentences.{_kept_part(request)}{_refused_part(request)}"
-        )
+        lacking = f"{request.count} sentences.{_kept_part(request)}{_refused_part(request)}"
+        lines.append(f"- {_quoted_name(request.name)}{meant}: {lacking}")
     others = f" No sentence uses the name of another thing than its own: {', '.join(all_names)}."
     return JOINT_PROMPT.format(
         others=others if len(all_names) > 1 else "", name=_quoted_name(requests[0].name), lines="\n".join(lines)
