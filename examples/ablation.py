@@ -31,7 +31,7 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from excel_cam import Labeller, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam import build_text_bank, load_model, read_image, shipped_knowledge
 from excel_cam.classes import VOC_CLASSES
 from excel_cam.data.dataset import Sample
 from excel_cam.data.voc import open_voc
@@ -39,6 +39,7 @@ from excel_cam.evaluation.bootstrap import DRAWS, INTERVAL, class_counts, mean_i
 from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
+from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice, Settings
 
 Label = NDArray[np.uint8]

@@ -73,6 +73,11 @@ def first_lines(items: Iterable[str], limit: int = 3) -> str:
     return first if len(items) <= limit else f"{first} and {len(items) - limit:,} more"
 
 
+def install_hint(extra: str) -> str:
+    """The command that installs an extra: from a clone, which needs no release on a package index."""
+    return f"pip install '.[{extra}]' in a clone of excel-cam"
+
+
 def readable_size(count: int) -> str:
     """Bytes as people read them: 1234567 → "1.2 MB"."""
     value, unit = float(count), "bytes"

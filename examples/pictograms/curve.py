@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # ablation.py
 
 from ablation import bootstrap, draw_weights, measure, read_drawings, score
 
-from excel_cam import Labeller, build_text_bank, load_model, shipped_knowledge
+from excel_cam import build_text_bank, load_model, shipped_knowledge
 from excel_cam.data.voc import open_voc
 from excel_cam.evaluation.bootstrap import interval
+from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice, Settings
 
 FIELDS = ("images", "set", "scenes", "miou", "low", "high")

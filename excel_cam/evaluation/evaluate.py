@@ -34,6 +34,10 @@ def evaluate_labels(
 ) -> Evaluation:
     """Compare `labels/<name>.png` with `truth/<name>.png` for every name; one pair of masks in memory at a time.
 
+    >>> from excel_cam.shipped import DEMO_TRUTH
+    >>> evaluate_labels(DEMO_TRUTH, DEMO_TRUTH, labeller.classes, names=["drawing_000"]).mean_iou   # with itself
+    1.0
+
     truth: a folder of masks as labels are, or with a data set's own form. class_names: the K foreground classes in
     label order. names: what to compare, repeats counted once; None means
     every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair

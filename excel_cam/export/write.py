@@ -33,10 +33,9 @@ from excel_cam.export.source import (
     photograph_suffixes,
     refuse_sources,
 )
-from excel_cam.files.atomic import hash_json, json_bytes, remove_stale_parts, write_atomically
+from excel_cam.files.atomic import check_writable, hash_json, json_bytes, remove_stale_parts, write_atomically
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.claims import Work, claimed
-from excel_cam.labels.records import check_writable
 from excel_cam.wording import Report, readable_size
 
 

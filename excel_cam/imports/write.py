@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.errors import DataError, OutputError, UsageError
+from excel_cam.files.atomic import check_writable
 from excel_cam.files.images.masks import mask_names, mask_path, read_mask
 from excel_cam.files.images.photographs import stored_orientation, stored_sizes, turn_back
 from excel_cam.files.inputs import refuse_inputs
@@ -31,7 +32,6 @@ from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.folder import class_names_of, has_background_class, photographs_of, required_class_names
 from excel_cam.labels.hand_made import hand_made_stamp, record_import, require_same_classes
 from excel_cam.labels.png import FoundLabel, find_label, refuse_picture, write_label
-from excel_cam.labels.records import check_writable
 from excel_cam.tags.name_finder import NameFinder
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report, first_lines, quoted, size_text
 

@@ -27,17 +27,19 @@ _OTHER_PICTURES = (b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 PALETTE = voc_palette()
 
 
-def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str) -> None:
+def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str | None) -> None:
     """Write an (H, W) uint8 label as an 8-bit PNG, mode `L` (values) or `P` (values with VOC's palette).
 
     stamp: 32 hexadecimal digits that say what the label was made with, or that it is hand-made; it goes into a text
-    chunk, which readers of masks ignore. The file appears whole or not at all. Raises `OutputError`.
+    chunk, which readers of masks ignore. None: no command takes the label for its own. The file appears whole or not at
+    all. Raises `OutputError`.
     """
     image = Image.fromarray(label)
     if png_mode == "P":
         image.putpalette(PALETTE)
     text = PngImagePlugin.PngInfo()
-    text.add_text(STAMP_KEY, stamp)
+    if stamp is not None:
+        text.add_text(STAMP_KEY, stamp)
     stream = io.BytesIO()
     # Labels are runs of equal values: run lengths compress them nearly as well, in a fraction of the time.
     image.save(stream, "PNG", pnginfo=text, compress_level=1, compress_type=zlib.Z_RLE)

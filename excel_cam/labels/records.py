@@ -6,7 +6,6 @@ Processes that share a folder write one of each per share, such as `run.shard-0-
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,13 +110,3 @@ def _short(value: Any) -> str:
         return "absent"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:12]}…"
-
-
-def check_writable(out: Path) -> None:
-    """Raise `OutputError` early when labels could not be written to `out`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: the output folder cannot be made: {error.strerror}") from None
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise OutputError(f"{out}: no permission to write there; choose another --out")

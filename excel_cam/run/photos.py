@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.errors import ImageError, OutputError
+from excel_cam.files.atomic import check_writable
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
@@ -22,7 +23,6 @@ from excel_cam.labels.identity import Identity, known_identity, resolved_identit
 from excel_cam.labels.overlay import overlay_picture, write_overlay
 from excel_cam.labels.places import Place
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
-from excel_cam.labels.records import check_writable
 from excel_cam.model.remembered import recall, remember
 from excel_cam.run.photo_classes import ClassChoice
 from excel_cam.run.plan import still_fits

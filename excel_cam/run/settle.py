@@ -12,11 +12,10 @@ from excel_cam.data.dataset import DataSet
 from excel_cam.data.source import Source, choose_knowledge, open_source
 from excel_cam.data.untagged import open_untagged
 from excel_cam.errors import ModelError, UsageError
-from excel_cam.files.atomic import hash_file
+from excel_cam.files.atomic import check_writable, hash_file
 from excel_cam.files.inputs import lies_in
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
-from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.remembered import asked_model, model_identity
 from excel_cam.model.words_file import fit_recorded

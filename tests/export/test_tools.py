@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from awkward_labels import CLASSES, SIZES, TURNED, export_arguments, make_scenes, upright
 from click.testing import Result
 from exports import error_line
 from PIL import Image, ImageOps
 from polygons import filled
-from scenes import CLASSES, SIZES, TURNED, export_arguments, make_scenes, upright
 
 Run = Callable[..., Result]
 VALUES = {name: value for value, name in enumerate(CLASSES, 1)}

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from awkward_labels import CLASSES, SIZES, TURNED, export_arguments, make_scenes, scene, upright
 from click.testing import Result
 from exports import contents, error_line
 from PIL import Image
-from scenes import CLASSES, SIZES, TURNED, export_arguments, make_scenes, scene, upright
 
 from excel_cam.labels.png import find_label
 

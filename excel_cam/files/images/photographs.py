@@ -55,6 +55,9 @@ class Photograph:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode one photograph to (H, W, 3) uint8 RGB, upright, at full size.
 
+    >>> read_image(photo).shape
+    (452, 455, 3)
+
     Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large;
     `MachineError` where not the file is at fault.
     """
@@ -78,6 +81,18 @@ def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
         raise_if_machine(error, path)
         raise ImageError(f"{path}: {_reason(path, error)}") from None
+
+
+def decode_photograph(image: Image.Image, working_pixels: int | None, where: str) -> Photograph:
+    """As `read_photograph`, of an image that is open already and stays as it is; `where` names it in errors."""
+    try:
+        own = image.copy()
+        own.format = image.format  # which tells how values beyond 8 bits are meant
+        return _decode(own, working_pixels)
+    except Exception as error:  # as above
+        raise_if_machine(error, Path(where))
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{where}: the image cannot be decoded ({text})") from None
 
 
 def stored_sizes(path: Path) -> set[tuple[int, int]]:
