@@ -11,6 +11,7 @@ import click
 
 from excel_cam.cli.config import RequiredOption, config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
+from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.options import (
     DATA_SETS,
     FILE,
@@ -40,9 +41,9 @@ from excel_cam.shipped import adapter_path
 COCO_BOX_THRESHOLD = 0.88  # step 11.3
 
 
-@click.command()
-@click.option("--dataset", cls=RequiredOption, type=click.Choice(DATA_SETS), required=True,
-              help="What to label; demo comes with the package, with a model of its own.")  # fmt: skip
+@click.command(cls=GroupedCommand)
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(DATA_SETS), required=True, metavar="NAME",
+              help=f"What to label: {', '.join(DATA_SETS)}. The demo has a model of its own.")  # fmt: skip
 @root_option
 @split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
@@ -78,7 +79,6 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         excel-cam generate --dataset demo --out labels/
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
         excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
-        excel-cam generate --dataset cityscapes --root cityscapes --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
         excel-cam generate --dataset voc --split train --lvc lvc-voc/ --out labels-lvc/
 

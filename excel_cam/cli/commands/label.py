@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from excel_cam.cli.config import config_options
+from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.options import (
     FOLDER,
     KNOWLEDGE,
@@ -23,7 +24,7 @@ from excel_cam.cli.options import (
 from excel_cam.cli.progress import reporter
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("photographs", metavar="PHOTO|DIR...", type=PHOTOGRAPHS, nargs=-1, required=True)
 @click.option("--classes", required=True, metavar="NAMES",
               help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json).")  # fmt: skip

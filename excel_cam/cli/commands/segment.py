@@ -11,6 +11,7 @@ import click
 
 from excel_cam.cli.config import config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
+from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.options import (
     FOLDER,
     LEARNABLE,
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
 OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard")
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("photographs", metavar="[PHOTO|DIR...]", type=PHOTOGRAPHS, nargs=-1)
-@click.option("--dataset", type=click.Choice(LEARNABLE),
-              help="Segment a data set instead of photographs; its tags are not looked at.")  # fmt: skip
+@click.option("--dataset", type=click.Choice(LEARNABLE), metavar="NAME",
+              help=f"Segment a data set instead of photographs, without its tags: {', '.join(LEARNABLE)}.")  # fmt: skip
 @root_option
 @split_option
 @click.option("--list", "names_from", metavar="FILE", help="Segment only the names in this file; - is standard input.")
