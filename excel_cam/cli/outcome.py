@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from excel_cam.classes import IGNORE
+from excel_cam.cli.next_steps import after_labels, say_next, truth_of
 from excel_cam.cli.progress import progress_bar
 from excel_cam.cli.terminal import show, show_record
 from excel_cam.files.images.masks import read_mask
@@ -47,6 +48,9 @@ def run_and_print(request: Request, report: Report, as_json: bool, quiet: bool) 
                 else:
                     show(outcome.path)
     report(summary(tally, settled))
+    if settled.data.samples and tally.labelled + tally.kept:
+        truth = truth_of(settled.data)
+        say_next(report, *after_labels(settled.data, settled.request.destination.out, truth))
     return tally
 
 

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from excel_cam.classes import NAMED_CLASSES, WITHOUT_BACKGROUND
+from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import FILE, FOLDER, Numbers, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show, show_record
@@ -96,6 +97,9 @@ def evaluate(
     else:
         evaluation = evaluate_labels(labels, masks, class_names, names, counted, has_background=has_background)
         _print(as_json, evaluation, format_evaluation(evaluation, sort == "gap"))
+    if not as_json:
+        shown = ["--dataset", "demo"] if dataset == "demo" else ["--images", "PHOTOGRAPHS", "--truth", truth]
+        say_next(reporter(quiet=False), ["view", labels, *shown, "--sort", "iou", "--out", "report.html"])
     if expect is not None:
         check_expected(evaluation, expect, within)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.next_steps import FOR_PEOPLE
 from excel_cam.cli.options import FILE, FOLDER, overwrite_option, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.export.trainers import TRAINERS
@@ -62,3 +63,8 @@ def export(
     report(
         f"{counts['written'] + counts['kept']:,} images in {out} ({counts['written']:,} new, {counts['kept']:,} kept)"
     )
+    if trainer in FOR_PEOPLE:
+        report(f"next: load {out} into {trainer}; what was corrected there comes back with")
+        report(f"      excel-cam import FILE --from {trainer} --out {labels}")
+    else:
+        report(f"next: name {out} in the configuration of what trains on it")

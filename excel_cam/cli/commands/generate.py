@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from typing import Any
 
 import click
@@ -117,9 +116,5 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         show_each(estimate_run(settle(request, report, writing=False), report).lines())
         return
     tally = run_and_print(request, report, as_json, quiet)
-    if p["dataset"] == "demo":
-        labels = shlex.quote(str(p["out"]))
-        report(f"next: excel-cam evaluate --labels {labels} --dataset demo")
-        report(f"      excel-cam view {labels} --dataset demo --out report.html")
     if tally.failed:
         ctx.exit(EXIT_SOME_FAILED)

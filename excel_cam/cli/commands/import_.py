@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
+from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import FILE, FOLDER, overwrite_hand_made_option, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.imports.tools import TOOLS
@@ -61,3 +62,5 @@ def import_(
         f"{out}: {counts.corrected:,} labels corrected, {counts.new:,} new, {counts.unchanged:,} came back unchanged"
     )
     require_nothing_refused(request, counts)
+    if images is not None:
+        say_next(report, ["view", out, "--images", images, "--out", "report.html"])

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from excel_cam.classes import DATASET_CLASSES
 from excel_cam.cli.commands.kb_write import kb_prompts, kb_write
 from excel_cam.cli.config import config_options
+from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import FILE, KNOWLEDGE, chosen_model, chosen_settings, model_options, settings_options
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.terminal import show_each
@@ -187,6 +188,10 @@ def kb_build(
     if bank is not None:
         write_atomically(bank, bank_bytes(rows.names, rows.plain, rows.bank, rows.text))
         report(f"written: {bank}")
+    if knowledge is None:
+        say_next(report, ["generate", "--dataset", dataset, "--out", "labels/"])
+    else:
+        report(f"next: excel-cam generate ... --kb {knowledge}")
 
 
 @click.group()

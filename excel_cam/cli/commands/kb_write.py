@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import FILE, overwrite_option
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show, show_record
@@ -128,7 +129,9 @@ def kb_write(ctx: click.Context, /, **p: Any) -> None:
             attempts=p["attempts"],
         ),
     )  # fmt: skip
-    write_base(request, clip_token_limit(), reporter(p["quiet"]), lambda total: _class_bar(total, p["quiet"]))
+    report = reporter(p["quiet"])
+    write_base(request, clip_token_limit(), report, lambda total: _class_bar(total, p["quiet"]))
+    say_next(report, ["kb", "check", p["out"]], ["kb", "build", "--kb", p["out"]])
 
 
 @contextmanager

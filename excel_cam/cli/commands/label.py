@@ -74,5 +74,7 @@ def label(
         report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
     writing = Writing(png_mode, overwrite, overwrite_hand_made)
     results = label_photographs(places, choice, chosen_model(ctx), settings, writing, report)
-    if print_photographs(results, choice.names, as_json, report):
+    failed = print_photographs(results, choice.names, as_json, report)
+    report(f"next: look at {places[0].overlay}; where images show different classes, excel-cam tags and generate")
+    if failed:
         ctx.exit(EXIT_SOME_FAILED)

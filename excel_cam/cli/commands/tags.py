@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from excel_cam.classes import DATASET_CLASSES, MASK_FORMS, WITHOUT_BACKGROUND
+from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import FILE, refuse_two_name_sources
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.terminal import tell
@@ -76,13 +76,15 @@ def tags(
         )
         if listed is not None:
             tell(f"written: {listed}: {first_lines(found.class_names)}")
-            root, list_file, tags_file = (shlex.quote(str(path)) for path in (source, listed, out))
-            tell(
-                f"next: excel-cam generate --dataset folder --root {root} --classes {list_file} --tags {tags_file} "
-                "--out labels/"
-            )
         if formulas := formula_cells(out, found.tags, found.class_names):
             tell(
                 f"a spreadsheet would take {len(formulas):,} cells of it for formulas, first {quoted(formulas[0])}: "
                 "open it as text there, or write .json"
             )
+        if listed is not None or dataset is not None:
+            what = (
+                ["--dataset", dataset]
+                if listed is None
+                else ["--dataset", "folder", "--root", source, "--classes", listed]
+            )
+            say_next(tell, ["generate", *what, "--tags", out, "--out", "labels/"])

@@ -84,6 +84,8 @@ def view(
     with progress_bar(None, "image", quiet) as bar:
         for line in write_report(chosen, bar.update, bar.begin, lambda reason: unread.setdefault(reason, None)):
             report(line)
+    if out is not None:
+        report(f"next: open {out} in a browser")
     for reason in unread:
         report(f"failed: {reason}")
     if unread:
