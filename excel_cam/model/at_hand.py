@@ -8,7 +8,7 @@ from pathlib import Path
 
 import huggingface_hub
 import torch
-from open_clip import get_pretrained_cfg, list_pretrained
+from open_clip import get_model_config, get_pretrained_cfg, list_pretrained
 
 from excel_cam.files.processors import processors
 from excel_cam.model.clip import resolve_device, resolve_precision
@@ -52,7 +52,11 @@ def weights_at_hand() -> list[Weights]:
     """Weights of vision transformers in the local Hugging Face cache, by name; no network is used."""
     found = []
     for model, tag in list_pretrained():
-        path = cached_weights(get_pretrained_cfg(model, tag)) if model.startswith("ViT-") else None
+        record, config = get_pretrained_cfg(model, tag), get_model_config(model) or {}
+        # Under a name with another activation, the same file would be refused.
+        if not model.startswith("ViT-") or bool(record.get("quick_gelu")) != bool(config.get("quick_gelu")):
+            continue
+        path = cached_weights(record)
         if path is not None:
             found.append(Weights(model, tag, path, path.stat().st_size))
     return found

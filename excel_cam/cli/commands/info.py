@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +36,7 @@ def info(clear: bool, as_json: bool) -> None:
 
     if clear:
         for cache in list_caches():
-            tell(f"removing {len(cache.files):,} files, {readable_size(cache.size)}: {cache.what} in {cache.folder}")
+            tell(f"removing {_count(len(cache.files))}, {readable_size(cache.size)}: {cache.what} in {cache.folder}")
             clear_cache(cache)
     gathered = _gather()
     if as_json:
@@ -50,6 +48,8 @@ def info(clear: bool, as_json: bool) -> None:
 
 def _gather() -> dict[str, Any]:
     """All that is printed, as JSON can hold it."""
+    import platform
+
     from excel_cam.data.found import found_data_sets
     from excel_cam.files.cache import list_caches
     from excel_cam.model.at_hand import hardware, hub_cache, weights_at_hand
@@ -85,9 +85,11 @@ def _gather() -> dict[str, Any]:
 
 def _version(library: str) -> str | None:
     """The version of an installed package, None where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
+        return version(library)
+    except PackageNotFoundError:
         return None
 
 
@@ -104,7 +106,7 @@ def _lines(gathered: dict[str, Any]) -> Iterator[str]:
         yield _line("variable", f"{name}={value}")
     for cache in gathered["caches"]:
         size = readable_size(cache["bytes"])
-        yield _line("cache", f"{cache['what']}: {cache['files']:,} files, {size}, {cache['folder']}")
+        yield _line("cache", f"{cache['what']}: {_count(cache['files'])}, {size}, {cache['folder']}")
     if not gathered["caches"]:
         yield _line("cache", "none: there is no home folder; EXCEL_CAM_CACHE names another")
     yield _line("weights", f"{gathered['shipped_model']}, comes with excel-cam")
@@ -116,6 +118,10 @@ def _lines(gathered: dict[str, Any]) -> Iterator[str]:
     yield _line("data", "demo, comes with excel-cam")
     for name, place in gathered["data_sets"].items():
         yield _line("data", f"{name}: {place['root']} ({place['found']})")
+
+
+def _count(files: int) -> str:
+    return f"{files:,} file{'s' if files != 1 else ''}"
 
 
 def _line(title: str, text: str) -> str:
