@@ -6,10 +6,14 @@
 SET holds JPEGImages, SegmentationClass and tags.csv, as examples/pictograms/scenes.py writes them. Every row is mIoU
 over the whole set with a 95 % interval: the images are drawn anew, with replacement, 2,000 times (bootstrap), the
 same draws for all rows, so that the last column can give the interval of a row's difference to the reference row.
+Where SET has a drawings.csv, the drawings are drawn anew too: an image counts as often as it was drawn, times as often
+as each of its drawings was (Owen's pigeonhole bootstrap, Annals of Applied Statistics 1, 2007), so that the interval
+tells how sure the figure is for other drawings, not only for other scenes of these.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
 import os
@@ -27,14 +31,15 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from excel_cam import Labeller, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam import build_text_bank, load_model, read_image, shipped_knowledge
 from excel_cam.classes import VOC_CLASSES
 from excel_cam.data.dataset import Sample
 from excel_cam.data.voc import open_voc
-from excel_cam.evaluation.bootstrap import INTERVAL, class_counts, draw_counts, mean_iou
+from excel_cam.evaluation.bootstrap import DRAWS, INTERVAL, class_counts, mean_iou
 from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
+from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice, Settings
 
 Label = NDArray[np.uint8]
@@ -124,10 +129,37 @@ def score(per_image: Confusion) -> float:
     return float(100 * mean_iou(class_counts(per_image.sum(axis=0))))
 
 
-def bootstrap(per_image: Confusion) -> NDArray[np.float64]:
-    """(DRAWS,) mIoU in percent of image sets drawn with replacement from (n, C, C); equal draws for equal n."""
-    (drawn,) = draw_counts([class_counts(per_image)])
+def draw_weights(shown: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    """(DRAWS, n): how often each image counts, when images and what they show are drawn anew.
+
+    shown: names of the drawings of each image; empty for images whose drawings are not known. Equal input, equal draws.
+    """
+    rng, count = np.random.default_rng(0), len(shown)
+    weights = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)])
+    places = {name: place for place, name in enumerate(sorted({name for names in shown for name in names}))}
+    if not places:
+        return weights.astype(np.float64)
+    times = np.stack([np.bincount(rng.integers(len(places), size=len(places)), minlength=len(places)) for _ in weights])
+    own = [np.array([places[name] for name in names], np.int64) for names in shown]
+    both: NDArray[np.float64] = weights * np.stack([times[:, rows].prod(axis=1) for rows in own], axis=1)
+    return both.astype(np.float64)
+
+
+def bootstrap(per_image: Confusion, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(DRAWS,) mIoU in percent of (n, C, C) images, each counting as often as (DRAWS, n) weights say."""
+    counts = class_counts(per_image)
+    drawn = (weights @ counts.reshape(len(counts), -1).astype(np.float64)).reshape(-1, *counts.shape[1:])
     return 100 * mean_iou(drawn)
+
+
+def read_drawings(root: Path, names: Sequence[str]) -> list[list[str]]:
+    """The drawings that each image shows, from drawings.csv; none where the set has no such file."""
+    path = root / "drawings.csv"
+    if not path.is_file():
+        return [[] for _ in names]
+    with path.open(newline="") as file:
+        shown = {row["name"]: row["drawings"].split() for row in csv.DictReader(file)}
+    return [shown.get(name, []) for name in names]
 
 
 def measure(
@@ -145,18 +177,22 @@ def measure(
     return np.stack(matrices)
 
 
-def format_table(rows: Sequence[tuple[str, str, Confusion]]) -> str:
-    """A Markdown table: part, row, mIoU and its interval, difference to the reference row and its interval."""
-    drawn = {(part, name): bootstrap(matrices) for part, name, matrices in rows}
+def format_table(rows: Sequence[tuple[str, str, Confusion]], shown: Sequence[Sequence[str]] = ()) -> str:
+    """A Markdown table: part, row, mIoU and its interval, difference to the reference row and its interval.
+
+    shown: what `draw_weights` takes; by default images alone are drawn anew.
+    """
+    weights = draw_weights(shown or [()] * len(rows[0][2]))
+    drawn = {(part, name): bootstrap(matrices, weights) for part, name, matrices in rows}
     reference = drawn.get(("attention", REFERENCE))
     lines = ["| part | row | mIoU | 95 % | against the reference |", "|---|---|---|---|---|"]
     for part, name, matrices in rows:
         draws = drawn[part, name]
         difference = "not measured"
         if reference is not None:
-            low, high = np.percentile(draws - reference, INTERVAL)
+            low, high = np.nanpercentile(draws - reference, INTERVAL)
             difference = "reference" if (part, name) == ("attention", REFERENCE) else f"{low:+.1f} … {high:+.1f}"
-        low, high = np.percentile(draws, INTERVAL)
+        low, high = np.nanpercentile(draws, INTERVAL)
         lines.append(f"| {part} | {name} | {score(matrices):.1f} | {low:.1f} … {high:.1f} | {difference} |")
     return "\n".join(lines)
 
@@ -194,9 +230,8 @@ def main(
     for name, baseline in BASELINES.items():
         if not only or name in only:
             rows.append(("baselines", name, measure(samples, root / "SegmentationClass", baseline, name)))
-    text = (
-        f"{len(samples)} scenes of {root.name}, size {reference.size}, B {reference.clusters}\n\n{format_table(rows)}"
-    )
+    table = format_table(rows, read_drawings(root, [sample.name for sample in samples]))
+    text = f"{len(samples)} scenes of {root.name}, size {reference.size}, B {reference.clusters}\n\n{table}"
     if out is None:
         click.echo(text)
     else:

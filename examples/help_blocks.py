@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
+from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.main import cli
 
 README = Path(__file__).parent.parent / "excel_cam" / "cli" / "README.md"
@@ -30,12 +31,23 @@ def renew(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         arguments = match["command"].split()
-        result = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="excel-cam", terminal_width=110)
+        command = resolve(arguments)
+        flag = "--help-all" if isinstance(command, GroupedCommand) else "--help"
+        result = CliRunner().invoke(cli, [*arguments, flag], prog_name="excel-cam", terminal_width=110)
         help_text = result.stdout.rstrip()
         name = " ".join(["excel-cam", *arguments])
         return f"<!-- help: {name} -->\n```text\n{help_text}\n```\n<!-- end help -->"
 
     return BLOCK.sub(block, text)
+
+
+def resolve(words: list[str]) -> click.Command:
+    """The command that these words call."""
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    return command
 
 
 @click.command()

@@ -1,12 +1,13 @@
 """excel-cam: segmentation labels from image-level labels, without training.
 
-    from excel_cam import Labeller, Settings, build_text_bank, load_model, shipped_knowledge
+    from excel_cam import Labeller
 
-    model = load_model(weights=Path("ViT-B-16.pt"))
-    bank = build_text_bank(shipped_knowledge("voc"), model, Settings())
-    label = Labeller(model, bank, Settings()).label([image], [(7, 17)])[0]   # (H, W) uint8; 7 = cat, 17 = sofa
+    labeller = Labeller.from_pretrained(dataset="voc")
+    result = labeller.label("photo.jpg", ["cat", "sofa"])
+    result.label   # (H, W) uint8: 0 background, 8 cat, 18 sofa; in a notebook the result shows as a picture
 
-    mask = Segmenter(model, read_adapter(Path("lvc-voc"), model)).segment([image])[0]   # what `train` has learnt
+    adapter = read_adapter(Path("lvc-voc"), labeller.model)   # what `train` has learnt
+    mask = Segmenter(labeller.model, adapter).segment([image])[0]
 
 Names are imported on first use, so that `import excel_cam` alone stays light.
 """
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from excel_cam.learnt.segmenter import Segmenter
     from excel_cam.model.clip import ClipModel, load_model
     from excel_cam.model.text_bank import TextBank, build_text_bank
-    from excel_cam.run.labeller import Labeller
+    from excel_cam.notebook.labeller import Labeller
+    from excel_cam.notebook.result import LabelledImage
     from excel_cam.settings import PRESETS, ModelChoice, Settings
 
 _HOME = {
@@ -36,7 +38,8 @@ _HOME = {
     "Evaluation": "evaluation.scores",
     "ExcelCamError": "errors",
     "KnowledgeBase": "knowledge.base",
-    "Labeller": "run.labeller",
+    "LabelledImage": "notebook.result",
+    "Labeller": "notebook.labeller",
     "Segmenter": "learnt.segmenter",
     "read_adapter": "learnt.checkpoint",
     "ModelChoice": "settings",
@@ -58,6 +61,7 @@ __all__ = [
     "Evaluation",
     "ExcelCamError",
     "KnowledgeBase",
+    "LabelledImage",
     "Labeller",
     "ModelChoice",
     "Segmenter",

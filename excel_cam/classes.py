@@ -32,6 +32,10 @@ COCO_CLASSES = (
     "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 
+# What tools of annotation call pixels of no class, and those to ignore; the first of each is what exports call them.
+BACKGROUND_NAMES = ("background", "_background_", "__background__")
+IGNORED_NAMES = ("ignored", "__ignore__", "ignore", "void")
+
 # COCO numbers its 80 categories 1..90 with gaps; by ascending id they become label values 1..80.
 COCO_CATEGORY_IDS = tuple(
     category for category in range(1, 91) if category not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)

@@ -16,7 +16,14 @@ Every message says what was expected, what came, and what to do, in one line.
 
 
 class ExcelCamError(Exception):
-    """Base of all errors a user can mend; its text is shown as it is."""
+    """Base of all errors a user can mend; its text is shown as it is.
+
+    >>> try:
+    ...     Settings(size=8)
+    ... except ExcelCamError as error:
+    ...     print(error)
+    size is 8; expected between 32 and 4096 pixels
+    """
 
     exit_code = 1
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from excel_cam.errors import SettingsError
+from excel_cam.wording import install_hint
 
 MAX_SCALES = 8
 MAP_EPSILON = 1e-7  # added to a map's greatest value before it is divided by it (step 6.1)
@@ -41,6 +42,9 @@ def _option(default: Any, flag: str, help: str, kind: Any, group: str = "image")
 @dataclass(frozen=True)
 class Settings:
     """All settings that decide the labels. Raises `SettingsError` when one is out of range.
+
+    >>> Settings(refine="none").uses_par
+    False
 
     Fields of group `text` decide the text rows (and so the cached text bank); the others decide the maps and labels.
     """
@@ -189,7 +193,7 @@ def check_crf_backend(backend: str) -> None:
     """Raise `SettingsError` where the backend of the dense CRF that is asked for is not installed."""
     if backend == "pydensecrf2" and importlib.util.find_spec("pydensecrf") is None:
         raise SettingsError(
-            "crf_backend is pydensecrf2, which is not installed; pip install 'excel-cam[crf]' (it needs a C++ "
+            f"crf_backend is pydensecrf2, which is not installed; {install_hint('crf')} (it needs a C++ "
             "compiler), or leave --crf-backend out"
         )
 
@@ -212,7 +216,11 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which frozen model to load, onto what, how precisely, and with how many threads; see `load_model`."""
+    """Which frozen model to load, onto what, how precisely, and with how many threads; see `load_model`.
+
+    >>> ModelChoice(name="excel-cam-demo").device
+    'auto'
+    """
 
     name: str = "ViT-B-16-quickgelu"  # plain ViT-B-16 would build GELU, which OpenAI's weights were not trained with
     pretrained: str = "openai"

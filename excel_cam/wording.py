@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 Report = Callable[[str], None]  # takes a line worth telling the user
 
+OVERWRITE_HAND_MADE = "--overwrite-hand-made"  # the one option that lets a command replace hand-made labels
+
 _QUOTED_LENGTH = 100  # characters of an input's own text that a message repeats
 # What a terminal obeys: control characters of both sets but the line's end, separators of lines, marks and overrides of
 # the direction of writing. Half characters, which no encoding has, stand for bytes of file names that are not text.
@@ -69,6 +71,11 @@ def first_lines(items: Iterable[str], limit: int = 3) -> str:
     items = list(items)
     first = ", ".join(items[:limit])
     return first if len(items) <= limit else f"{first} and {len(items) - limit:,} more"
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra: from a clone, which needs no release on a package index."""
+    return f"pip install '.[{extra}]' in a clone of excel-cam"
 
 
 def readable_size(count: int) -> str:

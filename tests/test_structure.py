@@ -29,21 +29,24 @@ MAY_IMPORT = {
     "export": {"files", "method", "labels"},
     "report": {"files", "labels", "evaluation"},
     "doctor": {"files", "tags", "labels"},
+    "imports": {"files", "tags", "labels"},
+    "notebook": {"files", "method", "knowledge", "labels", "model", "run"},
     "cli": {
         "files", "method", "tags", "knowledge", "labels", "model", "data", "learnt", "run", "evaluation", "export",
-        "report", "doctor",
+        "imports", "report", "doctor",
     },
 }  # fmt: skip
 
 # Library -> the rooms, or single modules, that may import it. numpy may be used anywhere.
 MAY_USE = {
-    "PIL": {"files", "labels", "report", "doctor", "export", "learnt.crops"},  # crops are scaled as Pillow scales
-    "torch": {"method", "model", "learnt", "run", "evaluation.sweep_labels", "export.maps"},
+    # crops are scaled as Pillow scales
+    "PIL": {"files", "labels", "notebook", "report", "doctor", "export", "learnt.crops"},
+    "torch": {"method", "model", "learnt", "run", "notebook.result", "evaluation.sweep_labels", "export.maps"},
     "open_clip": {"model", "method.calibration"},
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},
-    "scipy": {"method", "report.marks"},
+    "scipy": {"method", "report.marks", "files.annotations.outlines"},
     "pydensecrf": {"method.crf"},
     "pycocotools": {"export.coco"},
     "openai": {"knowledge.language_model"},
@@ -51,11 +54,12 @@ MAY_USE = {
     "tqdm": {"cli.progress"},
     "tomli": {"cli.config"},
     "numpy": {"files", "method", "tags", "knowledge", "labels", "model", "learnt", "run", "evaluation", "export",
-              "report", "doctor"},
+              "imports", "report", "doctor", "notebook"},
 }  # fmt: skip
 
 PUBLIC = [
-    "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "Labeller", "ModelChoice", "Segmenter",
+    "PRESETS", "ClipModel", "Evaluation", "ExcelCamError", "KnowledgeBase", "LabelledImage",
+    "Labeller", "ModelChoice", "Segmenter",
     "Settings", "TextBank", "__version__", "build_text_bank", "evaluate_labels", "load_model", "prompts_alone",
     "read_adapter", "read_image", "read_knowledge", "shipped_knowledge",
 ]  # fmt: skip

@@ -18,10 +18,16 @@ STEPS = 4  # Newton-Schulz iterations
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5: drives all singular values towards 1
 
 
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are faster than in float32: on processors without such instructions many times
+    slower."""
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+
+
 def orthogonalise(matrix: Tensor) -> Tensor:
     """The nearest matrix with orthogonal rows or columns, roughly, and with an update's usual size (RMS 0.2)."""
     rows, columns = matrix.shape
-    x = matrix.bfloat16()
+    x = matrix.bfloat16() if fast_in_bfloat16(matrix.device) else matrix
     if rows > columns:
         x = x.T
     x = x / (x.norm() + 1e-7)

@@ -8,11 +8,30 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from excel_cam.model.words_file import WORDS_SUFFIX
+
+# What only the training's losses need is no part of a CLIP.
+_OF_TRAINING = ("logit_bias", "other_row")
+
+
+def write_model(checkpoint: Path, folder: Path, name: str, settings: dict[str, Any]) -> Path:
+    """Write a checkpoint's running average as three files named `name`, and return the configuration's path."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / f"{name}.json"
+    config.write_text(json.dumps(content["config"], indent=1) + "\n")
+    words = json.dumps({"settings": settings, "tokens": content["ids"]})
+    config.with_suffix(WORDS_SUFFIX).write_text(words + "\n")
+    weights = {key: value.half().contiguous() for key, value in content["average"].items() if key not in _OF_TRAINING}
+    save_file(weights, config.with_suffix(".safetensors"))
+    config.with_suffix(".safetensors").chmod(0o644)  # written for its owner alone otherwise
+    print(f"{sum(value.numel() for value in weights.values()):,} numbers of {content['number']:,} batches: {config}")
+    return config
 
 
 def main() -> None:
@@ -23,17 +42,8 @@ def main() -> None:
     parser.add_argument("--name", default="excel-cam-demo", help="of the model and its files")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="a setting to record with it")
     arguments = parser.parse_args()
-    content = torch.load(arguments.checkpoint, map_location="cpu", weights_only=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    stem = arguments.out / arguments.name
     settings = {name: json.loads(value) for name, _, value in (entry.partition("=") for entry in arguments.set)}
-    stem.with_suffix(".json").write_text(json.dumps(content["config"], indent=1) + "\n")
-    stem.with_suffix(WORDS_SUFFIX).write_text(json.dumps({"settings": settings, "tokens": content["ids"]}) + "\n")
-    # The bias of the training's loss is no part of a CLIP.
-    weights = {name: value.half().contiguous() for name, value in content["average"].items() if name != "logit_bias"}
-    save_file(weights, stem.with_suffix(".safetensors"))
-    stem.with_suffix(".safetensors").chmod(0o644)  # written for its owner alone otherwise
-    print(f"{sum(value.numel() for value in weights.values()):,} numbers of {content['number']:,} batches: {stem}.*")
+    write_model(arguments.checkpoint, arguments.out, arguments.name, settings)
 
 
 if __name__ == "__main__":

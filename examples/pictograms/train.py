@@ -1,6 +1,6 @@
 """Train the small CLIP of the demo on composed scenes: images against texts, and patches against what they show.
 
-    python train.py --family noto=NotoColorEmoji.ttf --family fluent=ASSETS ... --names FLAT --out run/
+    python train.py --drawings run/drawings.npz --photographs run/photographs.npz --out run/
 
 The same command goes on from the last checkpoint. Every batch follows from the seed and its number alone.
 """
@@ -21,12 +21,13 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from captions import Captions, Targets
-from compose import CLASSES, Composer, Style, paint_pool
-from drawings import load_drawings
+from compose import CLASSES, Composer, Style, paint_pool, photograph_pool
+from drawings import Drawing, load_drawings
 from numpy.typing import NDArray
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
-from optimiser import Muon
+from optimiser import Muon, fast_in_bfloat16
+from photographs import Photograph, load_photographs
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
@@ -48,7 +49,8 @@ PATCH_SHARE = 0.05  # of the patches in which a thing the image shows must be fo
 PATCH_WEIGHT, PLACE_WEIGHT = 3.0, 0.5
 COVER_WEIGHT = 10.0  # of the patches' loss where they learn from masks
 # Larger than scenes have them, and cut off: a small image then shows objects as a large scene does, patch for patch.
-CLOSE = Style(smallest=0.3, largest=2.0, largest_of_many=1.1, inside=0.3)
+CLOSE = Style(smallest=0.15, largest=2.0, largest_of_many=1.1, inside=0.3)
+PARTS = 0.12  # share of scenes that show one part of one object
 WORD_DROP = 0.05  # share of words read as <unknown>, so that the row for them means nothing in particular
 
 
@@ -202,29 +204,34 @@ def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, tar
     return loss.sum() / len(images)
 
 
-def patch_loss(patches: Tensor, texts: Tensor, targets: Targets, cover: Tensor | None) -> Tensor:
+def patch_loss(
+    patches: Tensor, texts: Tensor, targets: Targets, cover: Tensor | None, other: Tensor | None = None
+) -> Tensor:
     """How far the patches are from showing what they show, as a cross-entropy over class names and background words.
 
     patches: (n, N, D). texts: one row per class, then one per background word. Without `cover` (see `patch_cover`),
     image-level labels alone speak: every patch shows one of the things the image shows, and each of these is somewhere.
+    other: (D,) a row for backgrounds that have no name, learnt with the towers and no part of the model.
     """
     count = len(texts)
-    chances = (PATCH_SCALE * F.normalize(patches, dim=-1) @ F.normalize(texts.float(), dim=-1).T).log_softmax(dim=-1)
+    rows = texts.float() if other is None else torch.cat([texts.float(), other[None]])
+    chances = (PATCH_SCALE * F.normalize(patches, dim=-1) @ F.normalize(rows, dim=-1).T).log_softmax(dim=-1)
     matches = torch.from_numpy(targets.matches[:, :count]).to(chances.device)
     known = torch.from_numpy(targets.known[:, :count]).to(chances.device)
     present = matches * known
     absent = (known - present).bool()
+    # Where the image shows no background that has a name, what no class covers may be any of them.
+    absent[:, len(CLASSES) :] &= ~absent[:, len(CLASSES) :].all(dim=1, keepdim=True)
+    if other is not None:
+        absent = torch.cat([absent, absent.new_zeros(len(absent), 1)], dim=1)
+    allowed = chances.masked_fill(absent[:, None], -torch.inf)
     if cover is not None:
-        rest = 1 - cover.sum(dim=-1)
-        # Where the image shows no background that has a name, what no class covers may be any of them.
-        absent &= ~absent[:, len(CLASSES) :].all(dim=1, keepdim=True)
-        background = chances.masked_fill(absent[:, None], -torch.inf)[..., len(CLASSES) :].logsumexp(dim=-1)
-        return -((chances[..., : len(CLASSES)] * cover).sum(dim=-1) + background * rest).mean()
+        background = allowed[..., len(CLASSES) :].logsumexp(dim=-1)
+        return -((chances[..., : len(CLASSES)] * cover).sum(dim=-1) + background * (1 - cover.sum(dim=-1))).mean()
     best = max(3, round(PATCH_SHARE * chances.shape[1]))
-    found = chances.topk(best, dim=1).values.logsumexp(dim=1) - math.log(best)
+    found = chances[..., :count].topk(best, dim=1).values.logsumexp(dim=1) - math.log(best)
     shown = (found * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
-    named = chances.masked_fill(absent[:, None], -torch.inf).logsumexp(dim=-1)
-    return -(named.mean(dim=1) + PLACE_WEIGHT * shown).mean()
+    return -(allowed.logsumexp(dim=-1).mean(dim=1) + PLACE_WEIGHT * shown).mean()
 
 
 class Trainer:
@@ -240,6 +247,8 @@ class Trainer:
         self.config = config
         self.towers = CLIP(**config).to(arguments.device)
         self.towers.logit_bias = nn.Parameter(torch.tensor(-4.0, device=arguments.device))
+        # For backgrounds without a name; like the bias, no part of a CLIP.
+        self.towers.other_row = nn.Parameter(0.02 * torch.randn(config["embed_dim"], device=arguments.device))
         with torch.no_grad():
             self.towers.logit_scale.fill_(math.log(10))
         named = [(n, p) for n, p in self.towers.named_parameters()]
@@ -250,7 +259,7 @@ class Trainer:
         self.adam = torch.optim.AdamW(others, lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.peak = arguments.rate
         self.average = {name: p.detach().clone() for name, p in self.towers.state_dict().items()}
-        self.number = 0
+        self.number, self.batch = 0, arguments.batch
 
     def step(
         self, pixels: Tensor, targets: Targets, cover: Tensor | None, words: list[tuple[Tensor, Tensor]],
@@ -260,14 +269,14 @@ class Trainer:
         # Constant, then falling to nothing: a longer run goes on from a checkpoint of the constant stretch.
         rate = self.peak * min(1.0, (self.number + 1) / WARM_UP, (1 - progress) / FALL + 0.01)
         device = next(self.towers.parameters()).device
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast_in_bfloat16(device)):
             images, patches = encode_pixels(self.towers.visual, pixels.to(device))
             parts = [encode_words(self.towers, rows.to(device)) for _places, rows in words]
         texts = torch.cat(parts)[torch.cat([places for places, _rows in words]).argsort().to(device)]
         loss = sigmoid_loss(images, texts, self.towers.logit_scale, self.towers.logit_bias, targets)
         weight = PATCH_WEIGHT if cover is None else COVER_WEIGHT
         cover = None if cover is None else cover.to(device)
-        loss = loss + weight * patch_loss(patches, texts[: self.places], targets, cover)
+        loss = loss + weight * patch_loss(patches, texts[: self.places], targets, cover, self.towers.other_row)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]
         if processes > 1:
@@ -291,11 +300,26 @@ class Trainer:
     def save(self, path: Path, words: Words) -> None:
         """Write a checkpoint at once or not at all."""
         content = {
-            "config": self.config, "ids": words.ids, "number": self.number, "weights": self.towers.state_dict(),
-            "average": self.average, "adam": self.adam.state_dict(), "muon": self.muon.state_dict(),
+            "config": self.config, "ids": words.ids, "number": self.number, "batch": self.batch,
+            "weights": self.towers.state_dict(), "average": self.average, "adam": self.adam.state_dict(),
+            "muon": self.muon.state_dict(),
         }  # fmt: skip
         torch.save(content, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)
+
+    def start_from(self, path: Path, words: Words) -> None:
+        """Begin with another training's weights, words by their numbers; what that one lacks stays as it was made."""
+        content = torch.load(path, map_location=next(self.towers.parameters()).device, weights_only=True)
+        own = self.towers.state_dict()
+        for name, value in content["average"].items():
+            if name == "token_embedding.weight":
+                rows = {token: row for row, token in enumerate(content["ids"])}
+                for row, token in enumerate(words.ids):
+                    if token in rows:
+                        own[name][row] = value[rows[token]].to(own[name].dtype)
+            elif name in own and own[name].shape == value.shape:
+                own[name].copy_(value)
+        self.average = {name: p.detach().clone() for name, p in own.items()}
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
@@ -313,16 +337,15 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     if processes > 1:
         store = f"file://{(out / 'rendezvous').resolve()}"
         torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=processes)
-    names = Path(arguments.names) if arguments.names else None
-    drawings = load_drawings(arguments.families, names, out / "drawings.npz")
-    pool = paint_pool(np.random.default_rng(arguments.seed), arguments.pool)
-    composer = Composer([drawing for drawing in drawings if drawing.world == "seen"], pool, CLOSE)
     captions = Captions(Path(arguments.knowledge))
+    composer = _composer(arguments, captions.background)
     words = Words(captions.vocabulary())
     trainer = Trainer(arguments, words, len(CLASSES) + len(captions.background), rank)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.is_file():
         trainer.load(checkpoint)
+    elif arguments.start:
+        trainer.start_from(Path(arguments.start), words)
     share = arguments.batch // processes
     stages = [stage for stage in arguments.stages for _ in range(stage.images // arguments.batch)]
     # Progress is counted in patches, which is what time is spent on.
@@ -354,9 +377,27 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
         trainer.save(checkpoint, words)
 
 
-def _family(text: str) -> tuple[str, Path]:
-    name, _, path = text.partition("=")
-    return name, Path(path)
+def _seen_drawings(arguments: argparse.Namespace) -> list[Drawing]:
+    """What training may see; every class must be among it."""
+    drawings = [drawing for drawing in load_drawings(Path(arguments.drawings)) if drawing.world == "seen"]
+    if absent := sorted(set(CLASSES) - {drawing.name for drawing in drawings}):
+        raise ValueError(f"{arguments.drawings}: no drawing of {', '.join(absent)} to train on")
+    return drawings
+
+
+def _seen_photographs(arguments: argparse.Namespace) -> list[Photograph]:
+    found = [picture for path in arguments.photographs for picture in load_photographs(Path(path))]
+    return [picture for picture in found if picture.world == "seen"]
+
+
+def _composer(arguments: argparse.Namespace, words: list[str]) -> Composer:
+    """A composer of what training may see."""
+    rng = np.random.default_rng(arguments.seed)
+    pool = paint_pool(rng, arguments.pool)
+    photographs = photograph_pool(rng, _seen_photographs(arguments), arguments.pool, words)
+    composer = Composer(_seen_drawings(arguments), pool, CLOSE, photographs)
+    composer.close = PARTS
+    return composer
 
 
 def _stage(text: str) -> Stage:
@@ -369,8 +410,11 @@ def _stage(text: str) -> Stage:
 def main() -> None:
     """Read the command line and start the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", type=_family, action="append", default=[], help="NAME=PATH of a pictogram family")
-    parser.add_argument("--names", help="icon set folder whose chars.json names code points")
+    parser.add_argument("--drawings", required=True, help="drawings.npz, as drawings.py writes it")
+    parser.add_argument(
+        "--photographs", action="append", default=[], help="as photographs.py writes it; may be repeated"
+    )
+    parser.add_argument("--start", help="a checkpoint whose weights to begin with, where --out has none yet")
     parser.add_argument("--knowledge", default=str(Path(__file__).parents[2] / "kb" / "voc.json"))
     parser.add_argument("--out", required=True, help="folder for the checkpoint")
     parser.add_argument("--stages", type=_stage, nargs="+", default=[Stage(80, 200_000, 1.0), Stage(112, 300_000, 0.5)],
@@ -388,15 +432,14 @@ def main() -> None:
     parser.add_argument("--report", type=int, default=50, help="batches between lines of progress")
     parser.add_argument("--every", type=float, default=240, help="seconds between checkpoints")
     arguments = parser.parse_args()
-    arguments.families = dict(arguments.family)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "rendezvous").unlink(missing_ok=True)
-    names = Path(arguments.names) if arguments.names else None
-    drawings = load_drawings(arguments.families, names, out / "drawings.npz")
-    if absent := sorted(set(CLASSES) - {drawing.name for drawing in drawings if drawing.world == "seen"}):
-        (out / "drawings.npz").unlink()
-        parser.error(f"the families given have no drawing of {', '.join(absent)} to train on; add --family NAME=PATH")
+    try:
+        _seen_drawings(arguments)
+        _seen_photographs(arguments)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     if arguments.processes == 1:
         train(0, arguments)
     else:

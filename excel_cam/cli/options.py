@@ -18,6 +18,7 @@ from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
+from excel_cam.wording import OVERWRITE_HAND_MADE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,28 +52,29 @@ _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.EN
 _DEFAULTS = ModelChoice()
 
 root_option = click.option(
-    "--root", type=FOLDER, help="The data set's folder; left out, it is looked for, but for that of a `folder`."
+    "--root", type=FOLDER, help="The data set's folder; looked for when left out, but for that of a `folder`."
 )
 
 split_option = click.option(
-    "--split", type=click.Choice(ALL_SPLITS), show_default="its training split; train_aug for voc",
-    help="One of the data set's own splits; of coco the default is train2014, else the only one there.",
+    "--split", type=click.Choice(ALL_SPLITS), metavar="NAME",
+    help="One of the data set's own splits; left out, its training split: train_aug for voc, train2014, or the only "
+    "one there, for coco.",
 )  # fmt: skip
 
 knowledge_option = click.option(
     "--kb", "knowledge", type=KNOWLEDGE, metavar="NAME|FILE",
-    help="Knowledge base, a file or a shipped one by name; left out, the data set's own.",
+    help="Knowledge base, by file or name; left out, the data set's own.",
 )  # fmt: skip
 
 lvc_option = click.option(
     "--lvc",
     metavar="DIR|FILE|demo",
-    help="A trained calibration: the folder of `excel-cam train`, its adapter or a checkpoint, or the demo's.",
+    help="A trained calibration: the folder of `excel-cam train`, its adapter, or the demo's.",
 )
 
 png_mode_option = click.option(
     "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
-    help="8-bit values, or values with VOC's palette (which some readers turn into colours).",
+    help="8-bit values, or with VOC's palette, which some readers turn into colours.",
 )  # fmt: skip
 
 
@@ -84,6 +86,13 @@ def overwrite_option(help_text: str) -> Callable[[Command], Command]:
         return value
 
     return click.option("--overwrite", is_flag=True, callback=note, help=help_text)
+
+
+def overwrite_hand_made_option(
+    help_text: str = "Replace hand-made labels too, those of `excel-cam import`.",
+) -> Callable[[Command], Command]:
+    """The one option by which a command may replace labels that people made."""
+    return click.option(OVERWRITE_HAND_MADE, is_flag=True, help=help_text)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]

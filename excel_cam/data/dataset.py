@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,20 @@ class DataSet:
     split: str | None = None  # the split the images are of, None where they were named
 
 
-def require_tags(names: Sequence[str], tags: Tags, source: str, advice: str) -> None:
-    """DataError when a name has no tags: an image without classes has to be said, not guessed."""
+def require_tags(
+    names: Sequence[str], tags: Tags, source: str, advice: str, images: Collection[str] | None = None
+) -> None:
+    """DataError when a name has no tags: an image without classes has to be said, not guessed.
+
+    images: those of `names` that are images, where others are among them. Where no tags are of any, they were made for
+    other images, which is said too.
+    """
     untagged = [name for name in names if name not in tags]
     if untagged:
         hint = case_hint(untagged[0], by_case(tags))
+        known = names if images is None else images
+        if tags and not hint and not any(name in known for name in tags):
+            hint = f"; none of the file's {len(tags):,} names, first {quoted(next(iter(tags)))}, is an image here"
         raise DataError(
             f"{source}: no tags for {len(untagged):,} of {len(names):,} images, first {quoted(untagged[0])}{hint}; add "
             f"lines (with empty classes for none), {advice}or narrow with --list"

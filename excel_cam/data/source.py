@@ -29,6 +29,7 @@ class Source:
     tags: Path | None = None
     classes: Path | None = None
     knowledge: Path | None = None  # a file, or the name of a shipped one
+    all_classes: bool = False  # every image of a folder shows all classes, there are no tags
     names_from: str | None = None  # a file of names, or "-" for standard input
     roots: Mapping[str, Path] = field(default_factory=dict)  # folders of data sets, from a config file
 
@@ -49,6 +50,8 @@ def open_source(source: Source, out: Path | None = None, report: Report = lambda
         )
     if source.dataset == "folder" and source.split is not None:
         raise UsageError("--split: a folder has no splits; narrow it with --list")
+    if source.all_classes and (source.dataset != "folder" or source.tags is not None):
+        raise UsageError("--all-classes is for --dataset folder, instead of --tags")
     names = read_entries(source.names_from) if source.names_from is not None else None
     if source.dataset == "voc":
         root, found = find_voc_root(source.root, os.environ, source.roots.get("voc"))
@@ -64,13 +67,24 @@ def open_source(source: Source, out: Path | None = None, report: Report = lambda
         if given := [option for option, value in brought.items() if value is not None]:
             raise UsageError(f"{' and '.join(given)}: the demo brings its own; narrow it with --list")
         return open_demo(names), "comes with excel-cam"
-    needed = {"--root": source.root, "--classes": source.classes, "--tags": source.tags}
-    if absent := [option for option, value in needed.items() if value is None]:
-        raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
-    root, classes, tags = (cast(Path, value) for value in needed.values())
+    root, classes = _needed_of_folder(source)
     has_background = source.knowledge is None or find_knowledge(str(source.knowledge)).has_background
     limit = class_limit(has_background)
-    return open_folder(root, classes, tags, names, labels_folder=out, class_limit=limit), "--root"
+    return open_folder(root, classes, source.tags, names, labels_folder=out, class_limit=limit), "--root"
+
+
+def _needed_of_folder(source: Source) -> tuple[Path, Path]:
+    """Root and class list of a folder; `UsageError` where they are missing, or its tags."""
+    needed = {"--root": source.root, "--classes": source.classes}
+    if absent := [option for option, value in needed.items() if value is None]:
+        raise UsageError(f"--dataset folder needs {' and '.join(absent)}")
+    if source.tags is None and not source.all_classes:
+        raise UsageError(
+            "--dataset folder needs --tags: which classes each image shows, as lines of `name,class;class`; "
+            "`excel-cam tags --from` makes them of a folder per class, of annotations or of masks; --all-classes where "
+            "every image shows all"
+        )
+    return cast(Path, source.root), cast(Path, source.classes)
 
 
 def choose_knowledge(source: Source, data: DataSet) -> KnowledgeBase:

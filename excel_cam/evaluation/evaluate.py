@@ -18,7 +18,9 @@ from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
 from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import ClassSearch, mask_names, mask_path, read_mask
 from excel_cam.labels.folder import require_files
-from excel_cam.wording import percent, size_text
+from excel_cam.wording import first_lines, percent, size_text
+
+_ABSENT_SHOWN = 20  # classes that a table names as absent
 
 
 def evaluate_labels(
@@ -31,6 +33,10 @@ def evaluate_labels(
     has_background: bool = True,
 ) -> Evaluation:
     """Compare `labels/<name>.png` with `truth/<name>.png` for every name; one pair of masks in memory at a time.
+
+    >>> from excel_cam.shipped import DEMO_TRUTH
+    >>> evaluate_labels(DEMO_TRUTH, DEMO_TRUTH, labeller.classes, names=["drawing_000"]).mean_iou   # with itself
+    1.0
 
     truth: a folder of masks as labels are, or with a data set's own form. class_names: the K foreground classes in
     label order. names: what to compare, repeats counted once; None means
@@ -108,7 +114,7 @@ def format_evaluation(evaluation: Evaluation, by_gap: bool = False) -> str:
         f"images          {evaluation.images} ({evaluation.pixels} pixels, truth 255 skipped)",
     ]
     if absent:
-        lines.append(f"absent classes  {', '.join(absent)} (in neither truth nor labels)")
+        lines.append(f"absent classes  {first_lines(absent, _ABSENT_SHOWN)} (in neither truth nor labels)")
     if evaluation.truth_without_label:
         lines.append(f"note            {evaluation.truth_without_label} more truth masks have no label: not evaluated")
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from excel_cam.errors import UsageError
 from excel_cam.export.formats import Format, Images, LabelledImage
 from excel_cam.files.atomic import replacing
 from excel_cam.files.images.masks import read_mask
+from excel_cam.wording import install_hint
 
 
 class CocoJSON(Format):
@@ -116,5 +117,5 @@ def pycocotools_mask() -> Any:
     try:
         from pycocotools import mask
     except ImportError:
-        raise UsageError("--to coco-json needs pycocotools; install it with: pip install 'excel-cam[coco]'") from None
+        raise UsageError(f"--to coco-json needs pycocotools: {install_hint('coco')}") from None
     return mask

@@ -6,18 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import write_atomically
+from excel_cam.files.images.masks import read_mask
+from excel_cam.files.images.photographs import turn_upright
 
 
 @dataclass(frozen=True)
 class LabelledImage:
     """One image of an export.
 
-    size: (H, W) of the label. suffix: of the photograph's file. maps: the file of its class maps, where they are
-    used. keys: the 0-based classes these are of, ascending.
+    size: (H, W) of what the format shows: of the label, or of it turned upright. suffix: of the photograph's file.
+    maps: the file of its class maps, where they are used. keys: the 0-based classes these are of, ascending.
+    orientation: EXIF's of the photograph, where the format shows photographs upright; else 1.
     """
 
     name: str
@@ -26,6 +32,7 @@ class LabelledImage:
     suffix: str
     maps: Path | None
     keys: tuple[int, ...]
+    orientation: int = 1
 
 
 Images = Callable[[], Iterator[LabelledImage]]  # can be gone through several times
@@ -44,8 +51,10 @@ class Format(ABC):
     needs_maps: ClassVar[bool] = False
     needs_background: ClassVar[bool] = True  # whether it can make nothing of labels without a background class
     one_suffix: ClassVar[bool] = False  # whether all photographs have to end alike
+    upright: ClassVar[bool] = False  # whether its tool turns photographs upright, by EXIF; labels have to be, then
     parts_folder: ClassVar[str] = ""  # of images' files that are joined, and removed, at the end; "" where they stay
     final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
+    reserved: ClassVar[tuple[str, ...]] = ()  # names of labels that are no classes
     starting_file: ClassVar[str] = ""  # one to start from, which the user may change; "" where there is none
 
     @property
@@ -58,6 +67,16 @@ class Format(ABC):
         """What the label values 0, 1, ... stand for."""
         return ("background", *self.class_names) if self.has_background else self.class_names
 
+    @property
+    def names_of_values(self) -> dict[int, str]:
+        """The classes by label value, without the background."""
+        return dict(enumerate(self.class_names, start=int(self.has_background)))
+
+    def mask_of(self, image: LabelledImage) -> NDArray[np.uint8]:
+        """The (H, W) values of a label, as the format shows it; raises `DataError` for a damaged one."""
+        mask = read_mask(image.label, self.greatest, len(self.class_names)).astype(np.uint8, copy=False)
+        return turn_upright(mask, image.orientation)
+
     @abstractmethod
     def image_file(self, name: str) -> str:
         """The path, below the export's folder, of an image's own file."""
@@ -65,6 +84,18 @@ class Format(ABC):
     @abstractmethod
     def encode(self, image: LabelledImage) -> bytes:
         """The content of an image's own file; raises `DataError` for a damaged label."""
+
+    def file_beside(self, name: str) -> str:
+        """The path of a second file of an image, written before its own; "" where there is none."""
+        return ""
+
+    def encode_beside(self, image: LabelledImage) -> bytes:
+        """The content of an image's second file; raises `DataError` for a damaged label."""
+        return b""
+
+    def options(self) -> dict[str, Any]:
+        """What decides the files besides the class names, as JSON can hold it."""
+        return {}
 
     @abstractmethod
     def bytes_of(self, image: LabelledImage) -> int:
@@ -74,9 +105,17 @@ class Format(ABC):
     def finish(self, out: Path, images: Images) -> list[str]:
         """Write the files that name all images; returns notes for the user. Raises `OutputError`."""
 
-    def link_photographs(self, out: Path, photographs: Path | None) -> list[str]:
+    def link_photographs(self, out: Path, photographs: Path | None, images: Images) -> list[str]:
         """Make the photographs part of the export, where it needs them; returns notes. Raises `OutputError`."""
         return []
+
+    def check_classes(self) -> None:
+        """Raise `DataError` for class names that this format cannot hold, or gives another meaning."""
+        if taken := {*self.class_names} & {*self.reserved}:
+            raise DataError(
+                f"class '{min(taken)}' has a name that --to {self.name} gives to pixels of no class; rename it in the "
+                "class list"
+            )
 
     def starting_content(self, out: Path, suffix: str) -> bytes:
         """The content of `starting_file`. suffix: that of the photographs, where they have to end alike."""

@@ -18,7 +18,27 @@ from PIL import Image
 from excel_cam.classes import ADE20K_CLASSES, CITYSCAPES_CLASSES, CONTEXT_CLASSES, IGNORE, MASK_FORMS, voc_palette
 from excel_cam.errors import DataError, OutputError
 from excel_cam.export.formats import Format, Images, LabelledImage, check_columns, two_columns, write_lines
-from excel_cam.files.images.masks import read_mask
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """A picture as the content of a PNG file."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def link_to(link: Path, photographs: Path) -> bool:
+    """Make `link` lead to a photograph, or to a folder of them; False where it does already.
+
+    Raises `OutputError` where something else is there, `OSError` where there can be no links.
+    """
+    if link.exists() and link.resolve() == photographs.resolve():
+        return False
+    try:
+        os.symlink(photographs.resolve(), link, target_is_directory=photographs.is_dir())
+    except FileExistsError:
+        raise OutputError(f"{link} is there and not the photographs of --images; remove it") from None
+    return True
 
 
 class MaskFormat(Format):
@@ -34,10 +54,7 @@ class MaskFormat(Format):
 
     def encode(self, image: LabelledImage) -> bytes:
         """The label again, as 8-bit `L` PNG."""
-        mask = read_mask(image.label, self.greatest, len(self.class_names))
-        stream = io.BytesIO()
-        Image.fromarray(self.values_of(mask.astype("uint8"))).save(stream, "PNG")
-        return stream.getvalue()
+        return png_bytes(Image.fromarray(self.values_of(self.mask_of(image))))
 
     def values_of(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The values that the trainer has for an (H, W) label's."""
@@ -47,20 +64,16 @@ class MaskFormat(Format):
         """As the label's own file."""
         return image.label.stat().st_size
 
-    def link_photographs(self, out: Path, photographs: Path | None) -> list[str]:
+    def link_photographs(self, out: Path, photographs: Path | None, images: Images) -> list[str]:
         """Link the folder of photographs into the export, unless it is; so the export is a complete root."""
         link = out / self.photograph_folder
         if photographs is None:
             return [f"put or link the photographs into {link}; --images DIR links them"]
-        if link.exists() and link.resolve() == photographs.resolve():
-            return []
         try:
-            os.symlink(photographs.resolve(), link, target_is_directory=True)
-        except FileExistsError:
-            raise OutputError(f"{link} is there and not the photographs of --images; remove it") from None
+            linked = link_to(link, photographs)
         except OSError as error:
             return [f"{link} could not be linked ({error.strerror}); copy the photographs there"]
-        return [f"{link} links to {photographs}"]
+        return [f"{link} links to {photographs}"] if linked else []
 
 
 class DeepLab(MaskFormat):

@@ -13,6 +13,7 @@ from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.atomic import hash_file, hash_json
 from excel_cam.files.images.masks import DAMAGE_ERRORS, mask_names, mask_path
 from excel_cam.files.images.open_image import MASKS, open_image
+from excel_cam.files.images.photographs import stored_orientation, upright_size
 from excel_cam.files.inputs import lies_in
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.class_maps import read_maps
@@ -50,7 +51,7 @@ class Export:
         return {
             "version": FORMAT_VERSION, "to": self.format.name, "classes": list(self.format.class_names),
             "labels": os.path.realpath(self.labels), "cams": _resolved(self.cams), "images": _resolved(self.images),
-            "made_with": run_identity(self.labels), **alone,
+            "made_with": run_identity(self.labels), **alone, **self.format.options(),
         }  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
     """The images to export, one after the other; DataError where a label and its class maps do not fit."""
     for name in names:
         label = mask_path(export.labels, name)
-        size = _label_size(label)
+        size, suffix = _label_size(label), suffixes.get(name, ".jpg")
         maps_file: Path | None = None
         keys: tuple[int, ...] = ()
         if export.cams is not None:
@@ -150,7 +151,10 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
                     f"{maps_file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label "
                     f"{label} has {size_text(size)}; make both in one run"
                 )
-        yield LabelledImage(name, label, size, suffixes.get(name, ".jpg"), maps_file, keys)
+        orientation = 1
+        if export.format.upright and export.images is not None:
+            orientation = stored_orientation(export.images / f"{name}{suffix}")
+        yield LabelledImage(name, label, upright_size(size, orientation), suffix, maps_file, keys, orientation)
 
 
 def _label_size(label: Path) -> tuple[int, int]:

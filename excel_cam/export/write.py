@@ -33,10 +33,9 @@ from excel_cam.export.source import (
     photograph_suffixes,
     refuse_sources,
 )
-from excel_cam.files.atomic import hash_json, json_bytes, remove_stale_parts, write_atomically
+from excel_cam.files.atomic import check_writable, hash_json, json_bytes, remove_stale_parts, write_atomically
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.claims import Work, claimed
-from excel_cam.labels.records import check_writable
 from excel_cam.wording import Report, readable_size
 
 
@@ -85,7 +84,7 @@ def run_export(
     plan = _plan(export)
     if plan.complete:
         _remove_parts(export)
-        for note in export.format.link_photographs(export.out, export.images) if export.images else ():
+        for note in _link(plan) if export.images else ():
             report(note)
         report(f"{export.out}: complete already")
         return {"written": 0, "kept": len(plan.kept)}
@@ -147,10 +146,18 @@ def _pending(export: Export, names: Sequence[str], finished: dict[str, Finished]
     pending = {}
     for name in names:
         before, sources = finished.get(name), made_from(export, name)
-        path = export.out / export.format.image_file(name)
-        if before is None or before.made_from != sources or not (joined or content_digest(path) == before.content):
+        if before is None or before.made_from != sources or not (joined or _content(export, name) == before.content):
             pending[name] = sources
     return pending
+
+
+def _content(export: Export, name: str) -> str:
+    """What is in an image's files now, as `Finished.content` says it; "" where one of them cannot be read."""
+    own = content_digest(export.out / export.format.image_file(name))
+    if not (beside := export.format.file_beside(name)):
+        return own
+    other = content_digest(export.out / beside)
+    return hash_json([own, other]) if own and other else ""
 
 
 def _is_complete(plan: _Plan) -> bool:
@@ -197,18 +204,23 @@ def _begin(plan: _Plan) -> None:
 
 
 def _write_image(plan: _Plan, image: LabelledImage) -> None:
-    """Write an image's own file, then that it is finished."""
-    content = plan.export.format.encode(image)
-    write_atomically(plan.export.out / plan.export.format.image_file(image.name), content)
-    finished = Finished(plan.pending[image.name], hashlib.sha256(content).hexdigest())
-    append_line(plan.export.finished_path, finished_line(image.name, finished))
+    """Write an image's own file, and the one beside it, then that it is finished."""
+    export = plan.export
+    content = export.format.encode(image)
+    digest = hashlib.sha256(content).hexdigest()
+    if beside := export.format.file_beside(image.name):
+        other = export.format.encode_beside(image)
+        write_atomically(export.out / beside, other)
+        digest = hash_json([digest, hashlib.sha256(other).hexdigest()])
+    write_atomically(export.out / export.format.image_file(image.name), content)
+    append_line(export.finished_path, finished_line(image.name, Finished(plan.pending[image.name], digest)))
 
 
 def _finish(plan: _Plan) -> list[str]:
     """Write the files that name all images, and that all is done; returns notes for the user."""
     export = plan.export
     notes = export.format.finish(export.out, plan.images)
-    notes += export.format.link_photographs(export.out, export.images)
+    notes += _link(plan)
     record = {**plan.record, "files": _final_digests(export)}
     if export.format.starting_file:
         path, content = export.out / export.format.starting_file, plan.starting_content
@@ -222,6 +234,10 @@ def _finish(plan: _Plan) -> list[str]:
     return notes
 
 
+def _link(plan: _Plan) -> list[str]:
+    return plan.export.format.link_photographs(plan.export.out, plan.export.images, plan.images)
+
+
 def _remove_parts(export: Export) -> None:
     """Remove images' files that are joined now; what cannot be removed hinders nobody."""
     if export.format.parts_folder:
@@ -229,7 +245,8 @@ def _remove_parts(export: Export) -> None:
 
 
 def _wanted(export: Export, names: Sequence[str]) -> list[Path]:
-    files = (*export.format.final_files, export.format.starting_file, *map(export.format.image_file, names))
+    of_images = (file(name) for name in names for file in (export.format.image_file, export.format.file_beside))
+    files = (*export.format.final_files, export.format.starting_file, *of_images)
     return [export.out / file for file in files if file]
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,30 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
         raise
+
+
+def check_writable(out: Path) -> None:
+    """Raise `OutputError` early when nothing could be written to the folder `out`; it is not made for that."""
+    try:
+        nearest = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+        if not nearest.is_dir():
+            raise OutputError(f"{out}: the output folder cannot be made: {nearest} is no folder")
+    except OSError as error:
+        raise OutputError(f"{out}: the output folder cannot be made: {error.strerror}") from None
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{out}: no permission to write there; choose another --out")
+
+
+@contextlib.contextmanager
+def without_empty_folders(folders: Iterable[Path]) -> Iterator[None]:
+    """Remove those of the folders, and of the ones around them, that the block made and left empty."""
+    made = {part for folder in folders for part in (folder, *folder.parents) if not part.exists()}
+    try:
+        yield
+    finally:
+        for folder in sorted(made, key=lambda part: len(part.parts), reverse=True):
+            with contextlib.suppress(OSError):  # not empty, or never made
+                folder.rmdir()
 
 
 def _flush(path: Path) -> None:

@@ -45,16 +45,17 @@ class Entry(NamedTuple):
             raise DataError(f"{self.where(path)} (byte {self.offset:,}): not JSON: {reason}; mend the file") from None
 
 
-def read_entries(path: Path, what: str) -> Iterator[Entry]:
+def read_entries(path: Path, what: str, longest: int | None = None) -> Iterator[Entry]:
     """The entries of a JSON file in their order: each value of its object, each element of its array.
 
     Where a value of the top-level object is an array of objects, its elements come one by one, which bounds the
     memory for files of any size. Only brackets and strings are checked here; `Entry.parse` checks the rest.
+    longest: most bytes of one entry, by default LONGEST_ENTRY.
     Raises DataError, which calls the file `what` and names the line and byte, when it is damaged.
     """
     try:
         with path.open("rb") as stream:
-            yield from _Reader(path, stream).entries()
+            yield from _Reader(path, stream, LONGEST_ENTRY if longest is None else longest).entries()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: this {what} cannot be read: {reason}") from error
@@ -63,8 +64,9 @@ def read_entries(path: Path, what: str) -> Iterator[Entry]:
 class _Reader:
     """A window on a file that moves forward; `data[at]` is the next byte."""
 
-    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+    def __init__(self, path: Path, stream: IO[bytes], longest: int) -> None:
         self.path = path
+        self.longest = longest
         self.stream = stream
         self.data = stream.read(CHUNK)
         self.at = len(_BYTE_ORDER_MARK) if self.data.startswith(_BYTE_ORDER_MARK) else 0
@@ -150,8 +152,8 @@ class _Reader:
     def grow(self) -> bool:
         """Widen the window by as much as it holds, dropping what was passed; False at the end of the file."""
         kept = len(self.data) - self.at
-        if kept > LONGEST_ENTRY:
-            self.refuse(f"an entry of at most {LONGEST_ENTRY >> 20} MB")
+        if kept > self.longest:
+            self.refuse(f"an entry of at most {self.longest >> 20} MB")
         more = self.stream.read(max(CHUNK, kept))
         self.place()
         self.data = self.data[self.at :] + more

@@ -48,7 +48,12 @@ class ClassKnowledge:
 
 @dataclass(frozen=True)
 class KnowledgeBase:
-    """A checked knowledge base; `classes` in label order, `background` words as embedded."""
+    """A checked knowledge base; `classes` in label order, `background` words as embedded.
+
+    >>> base = shipped_knowledge("voc")
+    >>> base.label_names[:2], base.sentence_count
+    (('background', 'aeroplane'), 400)
+    """
 
     dataset: str
     templates: tuple[str, ...]
@@ -90,7 +95,11 @@ class KnowledgeBase:
 
 
 def shipped_knowledge(dataset: str) -> KnowledgeBase:
-    """The knowledge base that comes with the package."""
+    """The knowledge base that comes with the package.
+
+    >>> shipped_knowledge("voc").classes[7].name
+    'cat'
+    """
     stem = _WITH_BACKGROUND.get(dataset, dataset)
     base = parse_knowledge((resources.files("excel_cam.kb") / f"{stem}.json").read_text("utf-8"), f"kb/{stem}.json")
     return base if stem == dataset else dataclasses.replace(base, dataset=dataset, has_background=True)
@@ -116,7 +125,15 @@ def find_knowledge(name_or_file: str) -> KnowledgeBase:
 
 
 def read_knowledge(path: Path) -> KnowledgeBase:
-    """Read and check a knowledge base file; raises `KnowledgeError` naming file, class and entry."""
+    """Read and check a knowledge base file; raises `KnowledgeError` naming file, class and entry.
+
+    >>> text = '{"dataset": "mine", "template": "a photo of a {}.", "background": ["ground"], "classes": '
+    >>> text += '[{"name": "kayak", "sentences": ["it has a long narrow hull with pointed ends"]}]}'
+    >>> Path("mine.json").write_text(text, encoding="utf-8") > 0
+    True
+    >>> read_knowledge(Path("mine.json")).classes[0].name
+    'kayak'
+    """
     record = read_json(
         path, "knowledge base", remedy="mend the file", error=KnowledgeError, unique_keys=True, expected=None
     )
@@ -124,7 +141,11 @@ def read_knowledge(path: Path) -> KnowledgeBase:
 
 
 def prompts_alone(dataset: str, names: Sequence[str], prompts: Sequence[str]) -> KnowledgeBase:
-    """A knowledge base without sentences for any class list, with the template and background words of VOC's."""
+    """A knowledge base without sentences for any class list, with the template and background words of VOC's.
+
+    >>> prompts_alone("mine", ["cot"], ["baby's bed"]).classes
+    (ClassKnowledge(name='cot', prompt="baby's bed", sentences=()),)
+    """
     voc = shipped_knowledge("voc")
     classes = tuple(ClassKnowledge(name, prompt, ()) for name, prompt in zip(names, prompts, strict=True))
     return KnowledgeBase(dataset, voc.templates, classes, _without_classes(voc.background, classes))

@@ -19,6 +19,7 @@ from excel_cam.knowledge.words import (
     GENERIC_WORDS,
     INVISIBLE,
     IRREGULAR_PLURALS,
+    PURPOSE,
     STOP_WORDS,
     VISIBLE_WORDS,
 )
@@ -117,6 +118,9 @@ def _check_worth(sentence: str, entry: ClassKnowledge) -> Iterator[_Found]:
         yield "error", "says nothing that tells the class apart", "name a visible part, shape, material or colour"
     elif (match := INVISIBLE.search(sentence)) and not telling & VISIBLE_WORDS:
         yield "error", f"says nothing visible ('{match[0].lower()}')", "say what can be seen instead"
+    elif (match := PURPOSE.search(sentence)) and not telling & VISIBLE_WORDS:
+        doing = match[0].strip().lower()
+        yield "warning", f"says what it is for, not what it looks like ('{doing}')", "say what can be seen instead"
 
 
 def _words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from excel_cam.errors import OutputError
-from excel_cam.files.atomic import hash_json, json_line
+from excel_cam.files.atomic import check_writable, hash_json, json_line
 from excel_cam.files.json_file import parse_json_line
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.knowledge.check import TokenLimit
@@ -31,14 +31,17 @@ class Journal:
     """Answers on disk, one JSON object per line, each written the moment it comes, so that none is asked for twice."""
 
     def __init__(self, path: Path) -> None:
-        """Read what an earlier run left; raises `OutputError` when the file cannot be read or appended to."""
+        """Read what an earlier run left; raises `OutputError` when the file cannot be read or appended to.
+
+        Where there is none, it is only made with the first answer.
+        """
         self.path = path
         self.answers: dict[str, str] = {}
         self._lock = threading.Lock()
+        content = b""
+        check_writable(path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab+") as stream:
-                stream.seek(0)
+            with contextlib.suppress(FileNotFoundError), path.open("rb+") as stream:
                 content = stream.read()
                 if content and not content.endswith(b"\n"):
                     stream.write(b"\n")  # a killed run's cut line ends here, the next begins on its own
@@ -54,6 +57,7 @@ class Journal:
         with self._lock:
             self.answers[entry["key"]] = entry["answer"]
             try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as stream:
                     stream.write(json_line(entry))
                     stream.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from excel_cam.errors import LanguageModelError
 from excel_cam.knowledge.bounded_http import ENCODINGS, AnswerError, bounded_client
 from excel_cam.knowledge.credentials import Secrets, proxy_secrets, read_address
 from excel_cam.knowledge.prompts import SCHEMA
+from excel_cam.wording import install_hint
 
 KEY_VARIABLES = ("EXCEL_CAM_LLM_KEY", "OPENAI_API_KEY")
 LONGEST_WAIT = 600.0  # seconds; a server that wants more is left for a later run
@@ -57,7 +59,7 @@ class LanguageModel:
             import openai
         except ImportError:
             raise LanguageModelError(
-                "asking a language model needs the openai package: pip install 'excel-cam[llm]'; "
+                f"asking a language model needs the openai package: {install_hint('llm')}; "
                 "without it, see `excel-cam kb prompts`"
             ) from None
         address, key = read_address(choice.url), _key_from_environment()
@@ -175,6 +177,8 @@ class LanguageModel:
         remedy = "check --llm-url and --llm-model"
         if status in (401, 403):
             remedy = f"set {' or '.join(KEY_VARIABLES)} to a valid key"
+        elif status in (404, 405) and not re.search(r"/v\d", shown := self.choice.public_url):
+            remedy += f"; most servers answer below /v1: --llm-url {shown.rstrip('/')}/v1"
         raise LanguageModelError(f"{self.choice.public_url} refuses: {text}; {remedy}") from None
 
     def _wait_until_allowed(self) -> None:

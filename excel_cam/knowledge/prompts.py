@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,21 @@ from excel_cam.errors import DataError
 from excel_cam.files.lists import read_text
 from excel_cam.wording import quoted
 
-PROMPT = (
-    "Write {count} sentences in English that say what a {described} looks like in a photograph: visible parts, shape, "
+_QUALITIES = (
+    "looks like in a photograph: visible parts, shape, "
     "material, colour, texture, usual size and usual surroundings. Each sentence states one concrete visible fact in "
     "6 to 20 words, is clearly different from the others and does not fit other things as well. "
-    "Leave out purpose, history, opinion, sound, smell and taste.{others}{kept}{refused} "
+    "Leave out purpose, history, opinion, sound, smell and taste."
+)
+PROMPT = (
+    f"Write {{count}} sentences in English that say what a {{described}} {_QUALITIES}"
+    "{others}{kept}{refused} "
     'Answer with nothing but one line of JSON: {{"class": {name}, "sentences": ["...", "..."]}}'
+)
+JOINT_PROMPT = (
+    f"Write sentences in English that say what each thing in the list below {_QUALITIES}{{others}} "
+    "Answer with nothing but one line of JSON for each thing, with its name as it stands here: "
+    '{{"class": {name}, "sentences": ["...", "..."]}}\n\n{lines}'
 )
 SCHEMA = {
     "type": "object",
@@ -35,27 +45,57 @@ _WHOLE_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"(?!\s*:)', re.DOTALL)
 _LIST_LINE = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.):])\s+(.+?)\s*$", re.MULTILINE)
 
 
-def sentence_prompt(
-    name: str,
-    prompt_name: str,
-    count: int,
-    other_names: Sequence[str],
-    kept: Sequence[str] = (),
-    refused: Sequence[tuple[str, str]] = (),
-) -> str:
-    """The request, on one line, for `count` sentences of one class.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is still wanted of a class: `count` sentences, beside those that are kept and without those refused.
 
-    prompt_name: tells which sense of the name is meant, where it differs. kept: sentences there are already.
-    refused: (sentence, what was wrong with it) of an earlier answer.
+    refused: (sentence, what was wrong with it). prompt_name: which sense of the name is meant, where it differs.
     """
+
+    name: str
+    prompt_name: str
+    count: int
+    kept: Sequence[str] = ()
+    refused: Sequence[tuple[str, str]] = ()
+
+
+def sentence_prompt(request: Request, other_names: Sequence[str]) -> str:
+    """The request for one class, on one line."""
+    name, meant = request.name, request.prompt_name
     return PROMPT.format(
-        count=count,
-        described=name if prompt_name == name else f"{name} ({prompt_name})",
-        name=json.dumps(name, ensure_ascii=False),
+        count=request.count,
+        described=name if meant == name else f"{name} ({meant})",
+        name=_quoted_name(name),
         others=f" Do not use any of these words: {', '.join(other_names)}." if other_names else "",
-        kept=f" These are there already: {_as_list(kept)}." if kept else "",
-        refused=f" These were refused: {_as_list([f'{text} ({why})' for text, why in refused])}." if refused else "",
+        kept=_kept_part(request),
+        refused=_refused_part(request),
     )
+
+
+def _kept_part(request: Request) -> str:
+    return f" These are there already: {_as_list(request.kept)}." if request.kept else ""
+
+
+def _refused_part(request: Request) -> str:
+    refused = [f"{text} ({why})" for text, why in request.refused]
+    return f" These were refused: {_as_list(refused)}." if refused else ""
+
+
+def joint_prompt(requests: Sequence[Request], all_names: Sequence[str]) -> str:
+    """The request for several classes, with a line for each, to be pasted into a chat."""
+    lines = []
+    for request in requests:
+        meant = "" if request.prompt_name == request.name else f" ({request.prompt_name})"
+        lacking = f"{request.count} sentences.{_kept_part(request)}{_refused_part(request)}"
+        lines.append(f"- {_quoted_name(request.name)}{meant}: {lacking}")
+    others = f" No sentence uses the name of another thing than its own: {', '.join(all_names)}."
+    return JOINT_PROMPT.format(
+        others=others if len(all_names) > 1 else "", name=_quoted_name(requests[0].name), lines="\n".join(lines)
+    )
+
+
+def _quoted_name(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _as_list(texts: Sequence[str]) -> str:

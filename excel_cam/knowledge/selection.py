@@ -13,7 +13,7 @@ from excel_cam.errors import KnowledgeError
 from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.knowledge.base import ClassKnowledge, KnowledgeBase
 from excel_cam.knowledge.check import Fault, TokenLimit, check_knowledge
-from excel_cam.knowledge.prompts import PROMPT, sentence_prompt
+from excel_cam.knowledge.prompts import PROMPT, Request, joint_prompt, sentence_prompt
 from excel_cam.wording import first_lines
 
 
@@ -36,17 +36,29 @@ class Selection:
             if len(entry.sentences) < at_least
         ]
 
+    def requests(self) -> list[Request]:
+        """What is still missing, by class."""
+        return [
+            Request(
+                name=entry.name, prompt_name=entry.prompt, count=self.wanted - len(entry.sentences),
+                kept=entry.sentences, refused=self.refused[entry.name],
+            )
+            for entry in self.knowledge.classes
+            if len(entry.sentences) < self.wanted
+        ]  # fmt: skip
+
     def prompts(self) -> dict[str, str]:
         """By class, the prompt for what is still missing."""
         names = [entry.name for entry in self.knowledge.classes]
         return {
-            entry.name: sentence_prompt(
-                entry.name, entry.prompt, self.wanted - len(entry.sentences),
-                [name for name in names if name != entry.name], entry.sentences, self.refused[entry.name],
-            )
-            for entry in self.knowledge.classes
-            if len(entry.sentences) < self.wanted
-        }  # fmt: skip
+            request.name: sentence_prompt(request, [name for name in names if name != request.name])
+            for request in self.requests()
+        }
+
+    def joint_prompts(self, most: int) -> list[str]:
+        """Prompts for what is still missing, each for at most so many classes."""
+        names, wanted = [entry.name for entry in self.knowledge.classes], self.requests()
+        return [joint_prompt(wanted[start : start + most], names) for start in range(0, len(wanted), most)]
 
     def report_lines(self) -> list[str]:
         """A line per class with what was taken, and one per sentence refused."""

@@ -35,6 +35,18 @@ INVISIBLE = re.compile(
     re.IGNORECASE,
 )
 
+# What a thing does or is there for; a warning where nothing visible is named.
+PURPOSE = re.compile(
+    r"^(?:it|they|this|these)?\s*(?:can\s+|may\s+)?(?:is|are)?\s*(?:meant|designed|intended|built|made) (?:for|to) "
+    r"|^(?:it|they|this|these)?\s*(?:also |often |usually |mainly |mostly )?"
+    r"(?:allows?|enables?|lets|serves?|protects?|prevents?|transports?|entertains?|feeds?|warms|cools|cleans"
+    r"|lifts|moves|delivers|stores|records|tells the time|makes it easy|keeps \w+ (?:warm|cool|cold|dry|safe|fresh))\b"
+    r"|\b(?:carr(?:y|ies|ying)|lifts?|moves?|hauls?|transports?|stores?) (?:\w+ ){0,2}"
+    r"(?:loads?|goods|cargo|passengers|people|freight|things) "
+    r"(?:for|to|from|between|over) ",
+    re.IGNORECASE,
+)
+
 # Words of what can be seen. One of them excuses a sentence that also says what a thing is for.
 VISIBLE_WORDS = frozenset(
     """amber angular arched arms back band bars base beige belly black blade blades blue body bottom box boxy branches

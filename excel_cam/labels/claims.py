@@ -24,7 +24,7 @@ from typing import Any
 
 from excel_cam.errors import OutputError
 from excel_cam.files.arrays.bounded import read_bounded
-from excel_cam.files.atomic import is_alive, json_bytes, write_atomically
+from excel_cam.files.atomic import is_alive, json_bytes, without_empty_folders, write_atomically
 from excel_cam.files.json_file import parse_json
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.shards import Shard
@@ -239,14 +239,18 @@ class Claims:
 
 @contextlib.contextmanager
 def claimed(folders: dict[Path, Work]) -> Iterator[Claims]:
-    """Own folders, each for its work, while the block runs. Raises `OutputError` where another run is in the way."""
+    """Own folders, each for its work, while the block runs. Raises `OutputError` where another run is in the way.
+
+    Folders that this made, and into which nothing was written, are gone again afterwards.
+    """
     claims: list[Claim] = []
-    try:
-        for folder, work in folders.items():
-            claim = Claim(folder, work)
-            claim.take()
-            claims.append(claim)
-        yield Claims(claims)
-    finally:
-        for claim in claims:
-            claim.release()
+    with without_empty_folders(folders):
+        try:
+            for folder, work in folders.items():
+                claim = Claim(folder, work)
+                claim.take()
+                claims.append(claim)
+            yield Claims(claims)
+        finally:
+            for claim in claims:
+                claim.release()

@@ -13,6 +13,7 @@ from excel_cam.files.images.image_folder import scan_images
 from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import mask_path
 from excel_cam.files.lists import read_class_list
+from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.records import are_without_background, has_readable_run, read_run, read_runs
 from excel_cam.settings import Settings
 from excel_cam.wording import Report
@@ -21,7 +22,7 @@ from excel_cam.wording import Report
 def class_names_of(
     labels: Path, dataset: str | None, classes: Path | None, report: Report = lambda _: None
 ) -> tuple[str, ...] | None:
-    """Class names in label order: from a class list, a data set's name, or the run record beside the labels.
+    """Class names in label order: from a class list, a data set's name, or the records beside the labels.
 
     None where none of them is there. report is told what was dropped from a class list. Raises `DataError` and
     `OutputError` for damaged files.
@@ -33,7 +34,10 @@ def class_names_of(
         return NAMED_CLASSES[dataset]
     record = read_run(labels)
     names = record["identity"].get("known", {}).get("classes") if record else None
-    return tuple(map(str, names)) if isinstance(names, list) and names else None
+    if isinstance(names, list) and names:
+        return tuple(map(str, names))
+    hand_made = read_hand_made(labels)
+    return None if hand_made is None else hand_made.classes
 
 
 def required_class_names(

@@ -20,23 +20,26 @@ from excel_cam.files.images.masks import value_counts
 from excel_cam.files.images.png_chunks import GREY, PALETTE_INDICES, NotPngError, PngDamageError, read_png_head
 from excel_cam.files.images.products import HEAD_LENGTH, STAMP_KEY, STAMP_MARK
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.labels.hand_made import HAND_MADE
 
 _OTHER_PICTURES = (b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # how their files begin
 
 PALETTE = voc_palette()
 
 
-def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str) -> None:
+def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str | None) -> None:
     """Write an (H, W) uint8 label as an 8-bit PNG, mode `L` (values) or `P` (values with VOC's palette).
 
-    stamp: 32 hexadecimal digits that say what the label was made with; they go into a text chunk, which readers of
-    masks ignore. The file appears whole or not at all. Raises `OutputError`.
+    stamp: 32 hexadecimal digits that say what the label was made with, or that it is hand-made; it goes into a text
+    chunk, which readers of masks ignore. None: no command takes the label for its own. The file appears whole or not at
+    all. Raises `OutputError`.
     """
     image = Image.fromarray(label)
     if png_mode == "P":
         image.putpalette(PALETTE)
     text = PngImagePlugin.PngInfo()
-    text.add_text(STAMP_KEY, stamp)
+    if stamp is not None:
+        text.add_text(STAMP_KEY, stamp)
     stream = io.BytesIO()
     # Labels are runs of equal values: run lengths compress them nearly as well, in a fraction of the time.
     image.save(stream, "PNG", pnginfo=text, compress_level=1, compress_type=zlib.Z_RLE)
@@ -55,30 +58,42 @@ class FoundLabel:
     written: int
     is_picture: bool = False
 
+    @property
+    def is_hand_made(self) -> bool:
+        """Whether a person made or corrected it: no run replaces it unasked."""
+        return self.stamp.startswith(HAND_MADE)
+
 
 def find_label(path: Path) -> FoundLabel | None:
     """What a label file is, every checksum in it tested, nothing decoded; None where it has to be made (again).
 
-    That is where there is no such file, and where a PNG is empty, cut off or damaged. A file of another kind is found,
-    without a stamp: it is somebody else's. Raises `MachineError`.
+    That is where there is no such file, and where a PNG is empty, cut off or damaged, unless it is hand-made: no run
+    can make it again. A file of another kind is found, without a stamp: it is somebody else's. Raises `MachineError`.
     """
     try:
         with path.open("rb") as stream:
             try:
                 head = read_png_head(stream)
-            except NotPngError:
+            except (NotPngError, PngDamageError) as error:
                 stream.seek(0)
-                start = stream.read(HEAD_LENGTH)
-                damaged = STAMP_MARK in start  # ours, whose first bytes have changed
-                return None if damaged else FoundLabel("", (0, 0), 0, is_picture=start.startswith(_OTHER_PICTURES))
+                return _damaged_label(stream.read(HEAD_LENGTH), is_png=isinstance(error, PngDamageError))
             written = os.fstat(stream.fileno()).st_mtime_ns
-    except (FileNotFoundError, PngDamageError):
+    except FileNotFoundError:
         return None
     except OSError as error:
         raise_if_machine(error, path)
         return FoundLabel("", (0, 0), 0)  # a folder, or not ours to read
     stamp = head.texts.get(STAMP_KEY.encode(), b"").decode("ascii", "replace")
     return FoundLabel(stamp, head.size, written, is_picture=head.colour_type not in (GREY, PALETTE_INDICES))
+
+
+def _damaged_label(start: bytes, is_png: bool) -> FoundLabel | None:
+    """What a file is that is no whole PNG, by its first bytes; None for a label that can be made again."""
+    if STAMP_MARK + HAND_MADE.encode() in start:
+        return FoundLabel(HAND_MADE, (0, 0), 0)
+    if is_png or STAMP_MARK in start:  # ours, where its first bytes alone have changed
+        return None
+    return FoundLabel("", (0, 0), 0, is_picture=start.startswith(_OTHER_PICTURES))
 
 
 def refuse_picture(path: Path, found: FoundLabel | None) -> None:

@@ -6,7 +6,6 @@ Processes that share a folder write one of each per share, such as `run.shard-0-
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.files.json_file import read_json
+from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.shards import WHOLE, Shard
 
 RUN_FILES = ("run", ".json")  # between the two, for a share of the images, which one: ".shard-0-of-3"
@@ -62,18 +62,22 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def has_readable_run(folder: Path) -> bool:
-    """Whether there is a readable run record in a folder, so that its PNGs are labels of this program."""
+    """Whether there is a readable record in a folder, of a run or an import: its PNGs are labels of this program."""
     try:
-        return read_run(folder) is not None
+        return read_run(folder) is not None or read_hand_made(folder) is not None
     except OutputError:
         return False
 
 
 def are_without_background(labels: Path) -> bool:
-    """Whether the run record beside labels, if there is a readable one, says that label 0 is a class."""
+    """Whether the record beside labels, if there is a readable one, says that label 0 is a class."""
     if not has_readable_run(labels):
         return False
-    knowledge = (read_run(labels) or {}).get("knowledge")
+    record = read_run(labels)
+    if record is None:
+        hand_made = read_hand_made(labels)
+        return hand_made is not None and not hand_made.has_background
+    knowledge = record.get("knowledge")
     return isinstance(knowledge, dict) and knowledge.get("background_class") is False
 
 
@@ -106,13 +110,3 @@ def _short(value: Any) -> str:
         return "absent"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:12]}…"
-
-
-def check_writable(out: Path) -> None:
-    """Raise `OutputError` early when labels could not be written to `out`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: the output folder cannot be made: {error.strerror}") from None
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise OutputError(f"{out}: no permission to write there; choose another --out")

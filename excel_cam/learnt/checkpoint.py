@@ -156,6 +156,10 @@ def check_same_run(path: Path, found: Description, wanted: Description) -> None:
 def read_adapter(path: Path, model: ClipModel) -> TrainedAdapter:
     """Read trained weights, of a file or of a folder that training has finished in, onto the model's device.
 
+    >>> from excel_cam.shipped import DEMO_ADAPTER
+    >>> read_adapter(DEMO_ADAPTER, model).description.classes[:2]
+    ('aeroplane', 'bicycle')
+
     A checkpoint is read too, its averages where weights are averaged. Raises `ModelError` where the file cannot be
     read, is no trained adapter, or was trained on another CLIP, naming what differs.
     """

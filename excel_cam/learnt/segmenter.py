@@ -34,7 +34,13 @@ class _WeightedScores:
 
 
 class Segmenter:
-    """A model and a trained adapter, ready to segment photographs of which nothing is known."""
+    """A model and a trained adapter, ready to segment photographs of which nothing is known.
+
+    >>> from excel_cam.shipped import DEMO_ADAPTER
+    >>> segmenter = Segmenter(model, read_adapter(DEMO_ADAPTER, model))
+    >>> [label.shape for label in segmenter.segment([read_image(photo)])]
+    [(452, 455)]
+    """
 
     def __init__(self, model: ClipModel, adapter: TrainedAdapter, settings: SegmentationSettings | None = None) -> None:
         settings = settings or SegmentationSettings()

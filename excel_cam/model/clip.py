@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class ClipModel:
-    """A frozen two-tower model. The text tower stays on the CPU in float32, so text rows are the same everywhere."""
+    """A frozen two-tower model. The text tower stays on the CPU in float32, so text rows are the same everywhere.
+
+    >>> isinstance(model, ClipModel), tuple(model.encode_texts(["a cat"]).shape)
+    (True, (1, 192))
+    """
 
     name: str
     fingerprint: str  # SHA-256 of the weights
@@ -99,8 +104,22 @@ class ClipModel:
         return projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
 
 
-def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 - frozen
-    """Load a frozen model, ready for inference.
+def load_model(
+    choice: ModelChoice = ModelChoice(),  # noqa: B008 - frozen
+    *,
+    name: str | None = None,
+    pretrained: str | None = None,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> ClipModel:
+    """Load a frozen model, ready for inference; what is given by keyword replaces that part of `choice`.
+
+        model = load_model(weights="ViT-B-16.pt")   # a file of weights for ViT-B/16, OpenAI's here
+
+    >>> model = load_model(name="excel-cam-demo")
+    >>> model.name, model.patch, model.precision
+    ('excel-cam-demo', 16, 'fp32')
 
     choice.name: `excel-cam-demo` (comes with the package), an open_clip model name, or a path to an open_clip model
     configuration (`.json`); a words file beside that (see `model_words`) is read too.
@@ -116,7 +135,12 @@ def load_model(choice: ModelChoice = ModelChoice()) -> ClipModel:  # noqa: B008 
     Raises `ModelError` when the model cannot work, or its weights cannot be had or do not fit. Random weights are
     never used.
     """
-    choice = locate_shipped(choice)
+    parts = {
+        "name": name, "pretrained": pretrained, "weights": None if weights is None else Path(weights),
+        "device": device, "precision": precision,
+    }  # fmt: skip
+    given: dict[str, Any] = {key: part for key, part in parts.items() if part is not None}
+    choice = locate_shipped(dataclasses.replace(choice, **given))
     _set_threads(choice.threads)
     target = resolve_device(choice.device)
     precision = resolve_precision(choice.precision, target)

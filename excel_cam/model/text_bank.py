@@ -44,6 +44,10 @@ class TextBank:
     text: (T, D) unit rows, the foreground enriched. foreground: K. has_background: whether label 0 is background.
     path: the cached file, None where it could not be kept, which `cache_trouble` then tells. was_cached: whether it
     was there already, so that no text was encoded.
+
+    >>> bank = build_text_bank(prompts_alone("mine", ["cat"], ["cat"]), model, Settings())
+    >>> isinstance(bank, TextBank), bank.text.dtype.name, len(bank.text) == len(bank.names)
+    (True, 'float32', True)
     """
 
     names: tuple[str, ...]
@@ -59,6 +63,10 @@ class TextBank:
 
 def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settings) -> TextBank:
     """The text rows of a knowledge base, from the cache or computed and cached.
+
+    >>> bank = build_text_bank(prompts_alone("mine", ["cat", "dog"], ["cat", "dog"]), model, Settings())
+    >>> bank.names[:2], bank.foreground
+    (('cat', 'dog'), 2)
 
     Raises `KnowledgeError` naming class and entry when a text is too long or the sentences are too few for B.
     """

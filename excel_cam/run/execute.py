@@ -107,19 +107,22 @@ def execute(
                     written.append((sample, image))
             # The batch before this one has had the time of a forward pass to be written.
             while len(written) > batch_size:
-                yield _settle(written.popleft(), out, failures)
+                yield _settle(written.popleft(), plan, out, failures)
         while written:
-            yield _settle(written.popleft(), out, failures)
+            yield _settle(written.popleft(), plan, out, failures)
     finally:
         decoders.shutdown(wait=True, cancel_futures=True)
         writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _settle(entry: tuple[Sample, Future[bool] | str | None], out: Path, failures: FailureLog) -> Outcome:
+def _settle(
+    entry: tuple[Sample, Future[bool] | str | None], plan: Plan, out: Path, failures: FailureLog
+) -> Outcome:  # fmt: skip
     """Wait for one image to be written or failed."""
     sample, state = entry
     if isinstance(state, Future):
-        return Outcome(sample, label_path(out, sample), shows_class=state.result())
+        shows_class = state.result()
+        return Outcome(sample, label_path(out, sample), kept=sample.name in plan.hand_made, shows_class=shows_class)
     if state is None:
         return Outcome(sample, label_path(out, sample), kept=True)
     failures.add(sample.name, state)

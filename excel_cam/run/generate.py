@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from excel_cam.files.images.photographs import Photograph, read_photograph
 from excel_cam.labels.claims import claimed, work_of
 from excel_cam.labels.class_maps import write_maps
 from excel_cam.labels.failures import FailureLog
+from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.labels.png import write_label
 from excel_cam.labels.records import read_runs, retire_runs, run_file, write_run
@@ -36,7 +37,7 @@ from excel_cam.run.plan import (
 )
 from excel_cam.run.record import run_record
 from excel_cam.run.settle import Settled, Work
-from excel_cam.wording import Report
+from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
     from excel_cam.knowledge.base import KnowledgeBase
@@ -58,9 +59,12 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
         return  # more shares than images
     request, destination = settled.request, settled.request.destination
     out, started = destination.out, time.monotonic()
+    has_background = settled.knowledge is None or settled.knowledge.has_background
+    require_same_classes(out, settled.data.class_names, has_background)
     if not destination.overwrite:
         finished = finished_identity(read_runs(out), settled.known, settled.asked)
         if finished and not (plan := compare(settled.data.samples, destination, finished)).pending:
+            _tell_hand_made(plan, report)
             yield from (Outcome(sample, label_path(out, sample), kept=True) for sample in plan.samples)
             return
     work = work_of(request.work.shard, {"known": hash_json(settled.known)})
@@ -68,19 +72,25 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
         earlier = read_runs(out)
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "known", settled.known)
-        labeller = _prepare_labeller(settled, report)
+        labeller = prepare_labeller(settled, report)
         model = labeller.model
         identity = Identity(settled.known, resolved_identity(model.fingerprint, model.precision))
         claims.specify({"resolved": hash_json(identity.resolved)})
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "resolved", identity.resolved)
         plan = plan_run(settled.data.samples, destination, identity)
+        _tell_hand_made(plan, report)
         batch_size = _batch_size(labeller, request.work, report)
-        stages = photograph_stages(labeller, destination, claims.require)
+        stages = photograph_stages(labeller, destination, claims.require, plan.hand_made)
         yield from _label(settled, plan, identity, labeller, stages, batch_size, started, report)
 
 
-def _prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
+def _tell_hand_made(plan: Plan, report: Report) -> None:
+    if plan.hand_made:
+        report(f"{len(plan.hand_made):,} hand-made labels stay as they are; {OVERWRITE_HAND_MADE} replaces them")
+
+
+def prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
     """The labeller that a run asks for: training-free, with a learnt calibration, or a segmenter."""
     from excel_cam.run.labeller import Labeller
 
@@ -140,6 +150,8 @@ def _label(
         seconds = round(time.monotonic() - started, 1)
         spread = record["work"] | {"batch_size": min(batch_size, labeller.batch_limit or batch_size)}
         closed = {**record, "work": spread, "state": state, "counts": tally.counts(), "seconds": seconds}
+        if plan.hand_made:
+            closed["hand_made"] = len(plan.hand_made)
         write_run(out, closed, work.shard)
 
     try:
@@ -198,11 +210,13 @@ def _open_record(settled: Settled, record: dict[str, Any]) -> None:
 
 
 def photograph_stages(
-    labeller: AnyLabeller, destination: Destination, require_folders: Callable[[], None]
-) -> Stages[LabelledPhotograph]:
+    labeller: AnyLabeller, destination: Destination, require_folders: Callable[[], None],
+    hand_made: Set[str] = frozenset(),
+) -> Stages[LabelledPhotograph]:  # fmt: skip
     """How a photograph is read, labelled, and written to its destination, class maps first where they are asked for.
 
-    require_folders: raises `OutputError` where the destination is no longer this run's.
+    require_folders: raises `OutputError` where the destination is no longer this run's. hand_made: names of the labels
+    that stay as they are; class maps alone are written for them.
     """
 
     def read(path: Path) -> Photograph:
@@ -218,7 +232,8 @@ def photograph_stages(
         if destination.cams is not None:  # first the maps: whoever finds the label finds them too
             maps = photograph.as_stored(result.maps)
             write_maps(maps_path(destination.cams, sample), maps, sample.tags, label.shape, stamp)
-        write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
+        if sample.name not in hand_made:
+            write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
         least = 1 if labeller.has_background else 0
         return bool(((label >= least) & (label != IGNORE)).any())
 

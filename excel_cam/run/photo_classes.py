@@ -72,11 +72,26 @@ def choose_classes(text: str, knowledge_file: Path | None, report: Report = lamb
     see `shipped_sentences`. Raises `KnowledgeError` where a file lacks a class, and what `read_classes` raises.
     """
     names, prompts = read_classes(text, report)
-    if knowledge_file is not None:
-        knowledge = find_knowledge(str(knowledge_file)).select(names, prompts, "--classes")
-        if str(knowledge_file) in shipped_names():  # these classes alone are rarely all that a photograph shows
-            knowledge = dataclasses.replace(knowledge, has_background=True)
-        if not knowledge.has_background:
-            raise UsageError(f"{knowledge_file}: without a background class; label such photographs with generate")
-        return ClassChoice(names, dataclasses.replace(knowledge, dataset=_NAME))
-    return ClassChoice(names, shipped_sentences(_NAME, names, prompts))
+    if knowledge_file is None:
+        return describe_classes(names, prompts, None)
+    knowledge = find_beside_background(str(knowledge_file))
+    choice = describe_classes(names, prompts, knowledge)
+    if not knowledge.has_background:
+        raise UsageError(f"{knowledge_file}: without a background class; label such photographs with generate")
+    return choice
+
+
+def find_beside_background(name_or_file: str) -> KnowledgeBase:
+    """A knowledge base for some classes of many: one that is shipped has a background beside them."""
+    knowledge = find_knowledge(name_or_file)
+    if name_or_file in shipped_names():  # these classes alone are rarely all that a photograph shows
+        return dataclasses.replace(knowledge, has_background=True)
+    return knowledge
+
+
+def describe_classes(names: tuple[str, ...], prompts: tuple[str, ...], knowledge: KnowledgeBase | None) -> ClassChoice:
+    """These classes with the sentences of a knowledge base, which has to know them all, else the shipped ones'."""
+    if knowledge is None:
+        return ClassChoice(names, shipped_sentences(_NAME, names, prompts))
+    selected = knowledge.select(names, prompts, "--classes")
+    return ClassChoice(names, dataclasses.replace(selected, dataset=_NAME))

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.classes import IGNORE
+from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.errors import ImageError, OutputError
+from excel_cam.files.atomic import check_writable
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import overlay_picture, write_overlay
+from excel_cam.labels.places import Place
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
-from excel_cam.labels.records import check_writable
 from excel_cam.model.remembered import recall, remember
 from excel_cam.run.photo_classes import ClassChoice
-from excel_cam.run.places import Place
 from excel_cam.run.plan import still_fits
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
-from excel_cam.wording import Report
+from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
     from excel_cam.model.clip import ClipModel
@@ -51,6 +51,7 @@ class Writing:
 
     png_mode: str = "L"
     overwrite: bool = False
+    overwrite_hand_made: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ def label_photographs(
 ) -> Generator[PhotoOutcome, None, None]:  # fmt: skip
     """Label each photograph with all the classes, write its files, and yield what became of it.
 
-    A label made by the same command is kept. Raises `OutputError` before any work where other files are in the way,
-    `ModelError` and `KnowledgeError` as the model and its text rows do.
+    A label made by the same command is kept, and one that a person made, without a look at the photograph. Raises
+    `OutputError` before any work where other files are in the way, `ModelError` and `KnowledgeError` as the model and
+    its text rows do.
     """
     check_crf_backend(settings.crf_backend)
     for folder in {place.label.parent for place in places}:
@@ -85,11 +87,20 @@ def label_photographs(
         found = {place.label: find_label(place.label) for place in places}
         for path, label in found.items():
             refuse_picture(path, label)
+        hand_made = {path for path, label in found.items() if label is not None and label.is_hand_made}
+        if hand_made and not writing.overwrite_hand_made:
+            report(f"{len(hand_made):,} hand-made labels stay as they are; {OVERWRITE_HAND_MADE} replaces them")
+            # Of classes that may be others than those of this command.
+            yield from (_kept(place, MAX_CLASSES) for place in places if place.label in hand_made)
+            places = [place for place in places if place.label not in hand_made]
+            if not places:
+                return
+        found = {place.label: None if place.label in hand_made else found[place.label] for place in places}
         if not writing.overwrite:
-            _refuse_foreign(places, found)
+            _refuse_foreign([place for place in places if place.label not in hand_made], found)
         finished = _recalled_stamp(choice, model_choice, settings, writing)
         if finished is not None and all(_is_finished(place, found[place.label], finished) for place in places):
-            yield from (_kept(place, choice.names) for place in places)
+            yield from (_kept(place, len(choice.names)) for place in places)
             return
         labeller, stamp = _prepare(choice, model_choice, settings, writing.png_mode, report)
         if not writing.overwrite:
@@ -100,7 +111,7 @@ def label_photographs(
             label = None if writing.overwrite else found[place.label]
             try:
                 if label is not None and _is_finished(place, label, stamp):
-                    yield _kept(place, choice.names)
+                    yield _kept(place, len(choice.names))
                 else:
                     yield _label_one(place, choice.names, labeller, stamp, writing, _fits(place, label), claims)
             except ImageError as error:
@@ -124,8 +135,8 @@ def _is_finished(place: Place, label: FoundLabel | None, stamp: str) -> bool:
     return label is not None and label.stamp == stamp and place.overlay.exists() and _fits(place, label)
 
 
-def _kept(place: Place, names: Sequence[str]) -> PhotoOutcome:
-    return PhotoOutcome(place, class_shares(read_mask(place.label, len(names))), kept=True)
+def _kept(place: Place, greatest: int) -> PhotoOutcome:
+    return PhotoOutcome(place, class_shares(read_mask(place.label, greatest)), kept=True)
 
 
 def _works(places: Sequence[Place]) -> dict[Path, Work]:

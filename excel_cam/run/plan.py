@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Destination:
     png_mode: str = "L"
     overwrite: bool = False
     cams: Path | None = None  # folder for class maps
+    overwrite_hand_made: bool = False
 
     @property
     def folders(self) -> list[Path]:
@@ -36,11 +37,16 @@ class Destination:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which images still need a label. `stale` have one that was made otherwise."""
+    """Which images still need a label. `stale` have one that was made otherwise.
+
+    hand_made: names of those whose label a person made, which stays; where its class maps are not there, and asked for,
+    it is not among `done`.
+    """
 
     samples: tuple[Sample, ...]
     done: frozenset[str]
     stale: tuple[Sample, ...]
+    hand_made: frozenset[str] = frozenset()
 
     @property
     def pending(self) -> int:
@@ -62,7 +68,7 @@ def plan_run(samples: tuple[Sample, ...], destination: Destination, identity: Id
     """What is left to do. Raises `OutputError` where labels or maps were made otherwise and are not to be replaced."""
     plan = compare(samples, destination, identity)
     if destination.overwrite:
-        return Plan(plan.samples, frozenset(), ())
+        return replace(plan, done=frozenset() if destination.cams else plan.hand_made, stale=())
     if plan.stale:
         out, first = destination.out, plan.stale[0]
         raise OutputError(
@@ -77,16 +83,17 @@ def compare(samples: tuple[Sample, ...], destination: Destination, identity: Ide
 
     A label whose class maps are asked for and not there counts as missing.
     """
-    plan = compare_labels(samples, destination.out, identity)
+    plan = compare_labels(samples, destination, identity)
     if destination.cams is None:
         return plan
     kept = _kept_maps(samples, destination.cams, identity, destination.overwrite)
-    return Plan(plan.samples, plan.done & kept, plan.stale)
+    return replace(plan, done=plan.done & kept)
 
 
-def compare_labels(samples: tuple[Sample, ...], out: Path, identity: Identity) -> Plan:
-    """Compare the labels in `out` with what this run would make; raises `OutputError` before a photograph is lost."""
-    done, stale = set(), []
+def compare_labels(samples: tuple[Sample, ...], destination: Destination, identity: Identity) -> Plan:
+    """Compare the labels there with what this run would make; raises `OutputError` before a photograph is lost."""
+    out, stale = destination.out, []
+    done, hand_made = set[str](), set[str]()
     stamps: dict[tuple[int, ...], str] = {}
     for sample in samples:
         path = label_path(out, sample)
@@ -96,13 +103,17 @@ def compare_labels(samples: tuple[Sample, ...], out: Path, identity: Identity) -
         refuse_picture(path, found)
         if found is None:
             continue
+        if found.is_hand_made:
+            if not destination.overwrite_hand_made:
+                hand_made.add(sample.name)
+            continue
         if sample.tags not in stamps:
             stamps[sample.tags] = identity.stamp(sample.tags)
         if found.stamp != stamps[sample.tags]:
             stale.append(sample)
         elif still_fits(found, sample.image_path):
             done.add(sample.name)
-    return Plan(samples, frozenset(done), tuple(stale))
+    return Plan(samples, frozenset(done | hand_made), tuple(stale), frozenset(hand_made))
 
 
 def still_fits(label: FoundLabel, photograph: Path) -> bool:

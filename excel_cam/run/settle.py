@@ -12,11 +12,10 @@ from excel_cam.data.dataset import DataSet
 from excel_cam.data.source import Source, choose_knowledge, open_source
 from excel_cam.data.untagged import open_untagged
 from excel_cam.errors import ModelError, UsageError
-from excel_cam.files.atomic import hash_file
+from excel_cam.files.atomic import check_writable, hash_file
 from excel_cam.files.inputs import lies_in
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
-from excel_cam.labels.records import check_writable
 from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.remembered import asked_model, model_identity
 from excel_cam.model.words_file import fit_recorded
@@ -97,13 +96,15 @@ class Settled:
         return asked_model(self.request.model)
 
 
-def settle(request: Request, report: Report) -> Settled:
+def settle(request: Request, report: Report, writing: bool = True) -> Settled:
     """Open the data set, choose its sentences and this share; `report` is told what was found.
+
+    writing: whether labels are to be written, so that their folders are made.
 
     Raises `ExcelCamError` for whatever the user has to mend.
     """
     destination, settings = request.destination, request.settings
-    for folder in destination.folders:
+    for folder in destination.folders if writing else ():
         check_writable(folder)
     if request.adapter is not None and not request.adapter.is_file():
         raise ModelError(

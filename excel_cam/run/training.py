@@ -11,10 +11,9 @@ from excel_cam.data.source import Source, choose_knowledge, open_source
 from excel_cam.errors import DataError
 from excel_cam.evaluation.scores import Evaluation, PixelCounts, or_none
 from excel_cam.evaluation.training_log import READOUT_FILE, read_log_lines
-from excel_cam.files.atomic import json_line, write_atomically
+from excel_cam.files.atomic import check_writable, json_line, write_atomically
 from excel_cam.files.images.masks import mask_path, read_mask
 from excel_cam.files.images.photographs import read_photograph
-from excel_cam.labels.records import check_writable
 from excel_cam.learnt.checkpoint import checkpoint_path, read_adapter
 from excel_cam.learnt.segmenter import Segmenter
 from excel_cam.learnt.train import TrainingRequest

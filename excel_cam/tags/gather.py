@@ -15,6 +15,7 @@ from excel_cam.classes import COCO_CATEGORY_IDS, COCO_CLASSES, IGNORE, MaskForm
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import ClassSearch, value_counts
+from excel_cam.tags.class_folders import are_class_folders, tags_of_class_folders
 from excel_cam.tags.coco_json import instances_tags, is_instances, read_instances
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_coco_names, match_names
@@ -37,14 +38,17 @@ def gather_tags(
     source: Path, class_names: Sequence[str] | None, names: Iterable[str] | None, forms: tuple[MaskForm, ...] = (),
     has_background: bool = True,
 ) -> TagSet:  # fmt: skip
-    """The tags that a file holds, or that a folder of VOC annotations (.xml) or of class-index masks (.png) shows.
+    """The tags that a file holds, or that a folder shows: VOC annotations (.xml), class-index masks (.png), or a folder
+    of photographs per class.
 
     forms: of the masks, where they are not as labels are. has_background: whether a label of 0 is background.
-    `class_names` may be left out for an instances JSON, which names its categories. `names` narrows, in its order.
-    Names come without the extension of an image. Raises UsageError when the class names are needed, DataError for
-    whatever cannot be read, for names without tags, and when there is no image at all.
+    `class_names` may be left out for an instances JSON, which names its categories, and for folders named by class.
+    `names` narrows, in its order. Names come without the extension of an image. Raises UsageError when the class names
+    are needed, DataError for whatever cannot be read, for names without tags, and when there is no image at all.
     """
-    if class_names is None:
+    if source.is_dir() and are_class_folders(source, class_names):
+        found = TagSet(*tags_of_class_folders(source, class_names))
+    elif class_names is None:
         found = _instances_with_own_classes(source)
     elif source.is_dir():
         tags = _tags_of_folder(MaskFolder(source, forms), class_names, names, has_background)
@@ -61,7 +65,10 @@ def gather_tags(
 
 def _instances_with_own_classes(source: Path) -> TagSet:
     if source.is_dir() or source.suffix.lower() != ".json" or not is_instances(source):
-        raise UsageError(f"{source}: which classes? give --dataset or --classes (only an instances JSON names its own)")
+        raise UsageError(
+            f"{source}: which classes? give --dataset or --classes (only an instances JSON, and folders of photographs "
+            "called as their classes, name their own)"
+        )
     instances = read_instances(source)
     official = dict(zip(COCO_CATEGORY_IDS, COCO_CLASSES, strict=True))
     is_coco = all(official.get(category) == name for category, name in instances.categories.items())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from excel_cam.errors import OutputError, UsageError
+from excel_cam.errors import DataError, OutputError, UsageError
 from excel_cam.files.arrays.npy_write import npy_bytes
 from excel_cam.files.atomic import json_line, write_atomically
+from excel_cam.files.lists import read_class_list
 from excel_cam.tags.lookup import Tags, number_of_name
-from excel_cam.wording import quoted
+from excel_cam.wording import first_lines, quoted
 
 NUMBERED_FILE = "cls_labels.npy"  # by IRN's custom with whole numbers as keys; cls_labels_onehot.npy has names
 
@@ -31,6 +33,24 @@ def write_tags(path: Path, tags: Tags, class_names: Sequence[str], keys: str | N
         content = _npy_bytes(path, tags, class_names, keys or ("int" if path.name == NUMBERED_FILE else "str"))
     else:
         content = _TEXT_WRITERS[path.suffix.lower()](path, tags, class_names).encode()
+    write_atomically(path, content)
+
+
+def write_class_list(path: Path, class_names: Sequence[str], overwrite: bool = False) -> None:
+    """Write a class list, a name a line, that `read_class_list` reads as these names; one that says the same stays.
+
+    Raises `DataError` where a name cannot stand in a list, `OutputError` where other classes are in the way.
+    """
+    content = "".join(f"{name}\n" for name in class_names).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        (trial := Path(folder, path.name)).write_bytes(content)
+        if read_class_list(trial)[0] != tuple(class_names):
+            raise DataError(
+                f"{path}: a list would not tell these classes: {first_lines(map(quoted, class_names))}; rename what "
+                "they are named by, without colons, commas and numbers of their own"
+            )
+    if path.exists() and path.read_bytes() != content and not overwrite:
+        raise OutputError(f"{path} is there already, with other classes; add --overwrite, or choose another --out")
     write_atomically(path, content)
 
 

@@ -14,7 +14,7 @@ from ablation import REFERENCE, VARIANTS, centred_blob
 from click.testing import Result
 from PIL import Image
 
-from excel_cam import ClipModel, Labeller, Settings, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam import ClipModel, Settings, build_text_bank, load_model, read_image, shipped_knowledge
 from excel_cam.classes import IGNORE, VOC_CLASSES
 from excel_cam.data.dataset import Sample
 from excel_cam.data.voc import open_demo
@@ -22,6 +22,7 @@ from excel_cam.evaluation.bootstrap import class_counts, mean_iou
 from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.files.lists import read_names
 from excel_cam.model.words_file import recorded_settings
+from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice
 from excel_cam.shipped import DEMO_FOLDER, DEMO_ROOT, DEMO_TRUTH, SHIPPED_MODEL, locate_shipped
 

@@ -125,12 +125,42 @@ def test_diff_tells_every_kind_of_difference(tmp_path: Path, excel_cam: Run) -> 
 
 
 def test_prompts_are_json_lines_or_text(excel_cam: Run, classes: Path) -> None:
-    lines = [json.loads(line) for line in excel_cam("kb", "prompts", "--classes", classes).stdout.splitlines()]
+    asked = excel_cam("kb", "prompts", "--classes", classes, "--json").stdout
+    lines = [json.loads(line) for line in asked.splitlines()]
     assert [line["class"] for line in lines] == CLASSES
     assert "coral (reef coral)" in lines[1]["prompt"]
     assert "forklift, coral, kayak, life jacket." in lines[4]["prompt"]
-    text = excel_cam("kb", "prompts", "--classes", classes, "--text", "--sentences", 7).stdout
-    assert [part[:18] for part in text.strip().split("\n\n")] == ["Write 7 sentences "] * 5
+    result = excel_cam("kb", "prompts", "--classes", classes, "--sentences", 7, "--per-prompt", 3)
+    heads = [line for line in result.stdout.splitlines() if line.startswith("---")]
+    assert heads == ["--- prompt 1 of 2 ---", "--- prompt 2 of 2 ---"]
+    asked_of = [line for line in result.stdout.splitlines() if line.startswith("- ")]
+    assert asked_of[1] == '- "coral" (reef coral): 7 sentences.'
+    assert len(asked_of) == 5
+    assert "next: put the answers into answers.jsonl" in result.stderr
+    result = excel_cam("kb", "prompts", "--classes", classes, "--json", "--per-prompt", 3)
+    assert result.exit_code == 2
+
+
+def test_the_answer_to_a_prompt_for_several_classes_is_read(tmp_path: Path, excel_cam: Run, classes: Path) -> None:
+    lines = [json.dumps({"class": name, "sentences": good_sentences(name, 20)}) for name in CLASSES]
+    answers = tmp_path / "answers.txt"
+    answers.write_text("Sure:\n```json\n" + "\n".join(lines[:3]) + "\n```\n\n[" + ",\n".join(lines[3:]) + "]\n")
+    result = excel_cam("kb", "write", "--classes", classes, "--answers", answers, "--out", tmp_path / "my.json")
+    assert result.exit_code == 0, result.stderr
+    assert read_knowledge(tmp_path / "my.json").sentence_count == 100
+
+
+def test_a_sentence_of_purpose_is_doubted(tmp_path: Path, excel_cam: Run, model_arguments: list[str]) -> None:
+    sentences = ["it lifts heavy loads for builders", "it lifts a long steel arm with a hook over roofs"]
+    record = {
+        "dataset": "mine", "template": "a {}.", "background": ["sky"],
+        "classes": [{"name": "crane", "sentences": sentences}],
+    }  # fmt: skip
+    (tmp_path / "my.json").write_text(json.dumps(record))
+    result = excel_cam("kb", "check", tmp_path / "my.json")
+    assert result.exit_code == 0, result.output
+    assert "says what it is for, not what it looks like" in result.stdout
+    assert result.stdout.count("warning:") == 1
 
 
 def test_answers_by_hand_become_a_knowledge_base(tmp_path: Path, excel_cam: Run, classes: Path) -> None:
@@ -167,7 +197,7 @@ def test_what_is_missing_by_hand_is_prompted_for(tmp_path: Path, excel_cam: Run,
     assert "refused: \"a kayak of yellow plastic hangs from it\" (names the class 'kayak')" in result.stderr
     assert "sentences are missing for crane (18 of 20); `excel-cam kb prompts" in result.stderr
     assert "--at-least 18" in result.stderr
-    (prompt,) = excel_cam("kb", "prompts", *arguments).stdout.splitlines()
+    (prompt,) = excel_cam("kb", "prompts", *arguments, "--json").stdout.splitlines()
     assert json.loads(prompt)["prompt"].startswith("Write 2 sentences")
     more = json.dumps({"class": "crane", "sentences": good_sentences("crane", 2, start=18)})
     answers.write_text(answers.read_text() + more + "\n")

@@ -407,7 +407,7 @@ def test_without_the_client_one_line_says_what_to_install(write: Write, monkeypa
     monkeypatch.setitem(sys.modules, "openai", None)
     result = write(ChatServer("http://127.0.0.1:9/v1"))
     assert result.exit_code == 1
-    assert "pip install 'excel-cam[llm]'" in result.stderr
+    assert "pip install '.[llm]'" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -574,3 +574,12 @@ def test_answers_that_unpack_without_end_are_not_held(write: Write, coding: str)
     assert result.exit_code == 1
     assert "which was not asked for" in result.stderr if coding == "br" else "longer than 16,000,000" in result.stderr
     assert peak < 100_000_000
+
+
+def test_an_address_without_v1_is_hinted_and_no_empty_file_is_left(tmp_path: Path, write: Write) -> None:
+    with chat_server(lambda _: Reply(b"{}", 404)) as server:
+        server.url = server.url.removesuffix("/v1")
+        result = write(server, "--attempts", 1)
+    assert result.exit_code == 1
+    assert f"most servers answer below /v1: --llm-url {server.url}/v1" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["classes.txt"]

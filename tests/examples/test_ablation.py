@@ -6,7 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablation import bootstrap, centred_blob, colour_saliency, format_table, main, score
+from ablation import (
+    bootstrap,
+    centred_blob,
+    colour_saliency,
+    draw_weights,
+    format_table,
+    main,
+    read_drawings,
+    score,
+)
 from click.testing import CliRunner
 from drawn import draw_photograph
 from PIL import Image
@@ -28,13 +37,37 @@ def test_the_score_is_over_the_classes_that_occur() -> None:
 
 def test_the_bootstrap_draws_images_and_is_repeatable() -> None:
     good, bad = np.diag([5, 5]), np.array([[5, 0], [5, 0]])
-    same = bootstrap(np.stack([good] * 4))
+    weights = draw_weights([()] * 4)
+    assert (weights.sum(axis=1) == 4).all()
+    same = bootstrap(np.stack([good] * 4), weights)
     assert same.shape == (DRAWS,)
     assert (same == 100).all()
     mixed = np.stack([good, bad, good, bad])
-    assert np.array_equal(bootstrap(mixed), bootstrap(mixed))
-    low, high = np.percentile(bootstrap(mixed), [2.5, 97.5])
+    assert np.array_equal(bootstrap(mixed, weights), bootstrap(mixed, draw_weights([()] * 4)))
+    low, high = np.percentile(bootstrap(mixed, weights), [2.5, 97.5])
     assert low < score(mixed) < high
+
+
+def test_drawings_are_drawn_anew_too() -> None:
+    """Two drawings in 40 scenes: how often each was drawn moves the figure more than which scenes were."""
+    good, bad = np.diag([5, 5]), np.array([[5, 0], [5, 0]])
+    matrices = np.stack([good, bad] * 20)
+    scenes = draw_weights([()] * 40)
+    both = draw_weights([("good",), ("bad",)] * 20)
+    assert np.array_equal(both[:, 0] == 0, (both[:, ::2].sum(axis=1) == 0) | (scenes[:, 0] == 0))
+    widths = [np.ptp(np.nanpercentile(bootstrap(matrices, weights), [2.5, 97.5])) for weights in (scenes, both)]
+    assert widths[1] > 1.5 * widths[0]
+    pair = draw_weights([("a", "b"), ("a",), ("b",)])
+    alone = draw_weights([()] * 3)
+    times = pair / np.where(alone == 0, np.nan, alone)
+    known = ~np.isnan(times).any(axis=1)
+    assert np.array_equal(times[known, 0], times[known, 1] * times[known, 2])
+
+
+def test_what_scenes_show_is_read_from_their_set(tmp_path: Path) -> None:
+    assert read_drawings(tmp_path, ["a"]) == [[]]
+    (tmp_path / "drawings.csv").write_text("name,drawings\na,ph:cat noto:1f408\nb,\n")
+    assert read_drawings(tmp_path, ["b", "a", "c"]) == [[], ["ph:cat", "noto:1f408"], []]
 
 
 def test_the_table_gives_differences_to_the_reference() -> None:

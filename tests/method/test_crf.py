@@ -242,7 +242,7 @@ def test_a_backend_that_is_not_installed_is_said_before_any_work(
     ):
         result = excel_cam(*command)
         assert result.exit_code == 1
-        assert "which is not installed; pip install 'excel-cam[crf]'" in result.stderr
+        assert "which is not installed; pip install '.[crf]'" in result.stderr
         assert "model:" not in result.stderr
 
 
@@ -254,8 +254,9 @@ def test_the_crf_takes_the_maps_of_its_step(
     tiny_model: tuple[Path, Path], refine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`crf` takes step 6.2's maps, `par+crf` PAR's divided by 1.01^20; the image is the photograph's own pixels."""
-    from excel_cam import Labeller, build_text_bank, load_model, shipped_knowledge
+    from excel_cam import build_text_bank, load_model, shipped_knowledge
     from excel_cam.run import labeller as pipeline
+    from excel_cam.run.labeller import Labeller
     from excel_cam.settings import ModelChoice
 
     config, weights = tiny_model

@@ -16,7 +16,7 @@ from click.testing import Result
 from drawn import VOC_TAGS, draw_photograph
 from PIL import Image
 
-from excel_cam import ClipModel, Labeller, Settings, TextBank, load_model
+from excel_cam import ClipModel, Settings, TextBank, load_model
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.labels.class_maps import read_maps, write_maps
 from excel_cam.method.affinity import spread_maps, transition_matrix
@@ -25,7 +25,7 @@ from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips, label_map, stack_background, upsample_maps
 from excel_cam.method.views import View, average_over_views, chosen_views
-from excel_cam.run.labeller import LabelledPhotograph
+from excel_cam.run.labeller import LabelledPhotograph, Labeller
 from excel_cam.settings import ModelChoice
 
 SETTINGS = Settings(size=96, refine="none")

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from excel_cam import Labeller, Settings, build_text_bank, load_model, shipped_knowledge
+from excel_cam import Settings, build_text_bank, load_model, shipped_knowledge
 from excel_cam.method.affinity import box_mask, box_masks_on_device
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.batch_size import CPU_BATCH, LARGEST_BATCH, automatic_batch_size, largest_batch
-from excel_cam.run.labeller import LabelledPhotograph, _Job
+from excel_cam.run.labeller import LabelledPhotograph, Labeller, _Job
 from excel_cam.run.transfer import HostCopy, to_device
 from excel_cam.settings import ModelChoice
 

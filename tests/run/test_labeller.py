@@ -12,7 +12,7 @@ import reference
 import torch
 from drawn import draw_photograph
 
-from excel_cam import Labeller, Settings, build_text_bank, load_model, shipped_knowledge
+from excel_cam import Settings, build_text_bank, load_model, shipped_knowledge
 from excel_cam.classes import IGNORE
 from excel_cam.errors import MachineError
 from excel_cam.method import par
@@ -20,6 +20,7 @@ from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
+from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice
 
 PARITY = os.environ.get("EXCEL_CAM_PARITY")

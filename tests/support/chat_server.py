@@ -81,7 +81,7 @@ def chat_server(behave: Behaviour) -> Iterator[ChatServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             path, _, query = self.path.partition("?")
-            assert path == "/v1/chat/completions"
+            assert path in ("/v1/chat/completions", "/chat/completions")
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompt = body["messages"][0]["content"]
             name = json.loads(re.search(r'"class": ("[^"]+")', prompt)[1])  # type: ignore[index]

@@ -177,6 +177,7 @@ def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names:
     _print(p["as_json"], found, format_sweep(found))
     if curve is not None:
         write_atomically(curve, draw_sweep(found).encode())
+        reporter(quiet=False)(f"written: {curve}")
 
 
 def _print(as_json: bool, result: Any, text: str) -> None:

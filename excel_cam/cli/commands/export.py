@@ -21,23 +21,28 @@ from excel_cam.export.trainers import TRAINERS
 @click.option("--images", type=FOLDER, help="Folder of the photographs: for their endings, and to link them.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
+@click.option("--image-url", metavar="PREFIX",
+              help="label-studio: what stands before a photograph's file name in its address, such as "
+                   "s3://bucket/photos/; by default that of local files.")  # fmt: skip
 @click.option("--list", "names_from", metavar="FILE", help="Export only the names in this file; - is standard input.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the export; made if it is not there.")
 @overwrite_option("Replace files that are there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 def export(
     trainer: str, labels: Path, cams: Path | None, images: Path | None, dataset: str | None, classes: Path | None,
-    names_from: str | None, out: Path, overwrite: bool, quiet: bool,
+    image_url: str | None, names_from: str | None, out: Path, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Write labels and class maps in the files that another trainer reads.
+    """Write labels and class maps in the files that a trainer, a loader or a tool for correcting reads.
 
     \b
         excel-cam export --to deeplab --labels labels/ --images VOC2012/JPEGImages --out for-deeplab/
         excel-cam export --to irn --labels labels/ --cams cams/ --out for-irn/
+        excel-cam export --to cvat --labels labels/ --images photos/ --out for-cvat/
 
     irn, clip-es and psa need the class maps behind the labels: run `excel-cam generate` with --save-cams, they are
     small and not made up from hard labels. The disk an export needs is said first; the same command goes on where an
-    interrupted one stopped, and renews files that changed or whose label did.
+    interrupted one stopped, and renews files that changed or whose label did. What was corrected in cvat,
+    label-studio or labelme comes back with `excel-cam import`.
     """
     from excel_cam.export.choose import choose_format
     from excel_cam.export.source import Export
@@ -49,8 +54,8 @@ def export(
     names = None if names_from is None else tuple(read_list(names_from, set(mask_names(labels)), [labels]))
     report = reporter(quiet)
     chosen = Export(
-        format=choose_format(trainer, labels, cams, dataset, classes, report), labels=labels, out=out, cams=cams,
-        images=images, names=names, overwrite=overwrite,
+        format=choose_format(trainer, labels, cams, dataset, classes, report, images=images, image_url=image_url),
+        labels=labels, out=out, cams=cams, images=images, names=names, overwrite=overwrite,
     )  # fmt: skip
     with progress_bar(None, "image", quiet) as bar:
         counts = run_export(chosen, report, bar.update, lambda total: bar.begin(total, "image"))

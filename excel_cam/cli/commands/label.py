@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from excel_cam.cli.config import config_options
+from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.options import (
     FOLDER,
     KNOWLEDGE,
@@ -15,6 +16,7 @@ from excel_cam.cli.options import (
     chosen_model,
     chosen_settings,
     model_options,
+    overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
     settings_options,
@@ -22,7 +24,7 @@ from excel_cam.cli.options import (
 from excel_cam.cli.progress import reporter
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("photographs", metavar="PHOTO|DIR...", type=PHOTOGRAPHS, nargs=-1, required=True)
 @click.option("--classes", required=True, metavar="NAMES",
               help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json).")  # fmt: skip
@@ -31,7 +33,8 @@ from excel_cam.cli.progress import reporter
               help="Knowledge base, a file or a shipped one by name; left out, VOC's or COCO's where it has a class.",
 )  # fmt: skip
 @png_mode_option
-@overwrite_option("Replace files that are there.")
+@overwrite_option("Replace files that are there, but for hand-made labels.")
+@overwrite_hand_made_option()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
@@ -40,7 +43,7 @@ from excel_cam.cli.progress import reporter
 @click.pass_context
 def label(
     ctx: click.Context, /, photographs: tuple[Path, ...], classes: str, out: Path | None, knowledge: Path | None,
-    png_mode: str, overwrite: bool, as_json: bool, quiet: bool, **_: Any,
+    png_mode: str, overwrite: bool, overwrite_hand_made: bool, as_json: bool, quiet: bool, **_: Any,
 ) -> None:  # fmt: skip
     """Label photographs that all show the same: photo.png and a picture to look at, photo.overlay.jpg, beside each.
 
@@ -55,10 +58,10 @@ def label(
     """
     from excel_cam.cli.exits import EXIT_SOME_FAILED
     from excel_cam.cli.outcome import print_photographs
+    from excel_cam.labels.places import choose_places
     from excel_cam.model.words_file import fit_recorded
     from excel_cam.run.photo_classes import choose_classes
     from excel_cam.run.photos import Writing, label_photographs
-    from excel_cam.run.places import choose_places
 
     report = reporter(quiet)
     settings, sources = chosen_settings(ctx)
@@ -69,7 +72,7 @@ def label(
     report(f"{len(choice.names)} {'class' if len(choice.names) == 1 else 'classes'}: {values}; 0 background")
     if choice.without_sentences and settings.attributes != "none":
         report(f"prompts alone, without sentences: {', '.join(choice.without_sentences)}")
-    writing = Writing(png_mode, overwrite)
+    writing = Writing(png_mode, overwrite, overwrite_hand_made)
     results = label_photographs(places, choice, chosen_model(ctx), settings, writing, report)
     if print_photographs(results, choice.names, as_json, report):
         ctx.exit(EXIT_SOME_FAILED)

@@ -11,6 +11,7 @@ import click
 
 from excel_cam.cli.config import config_options, configured_roots
 from excel_cam.cli.exits import EXIT_SOME_FAILED
+from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.options import (
     FOLDER,
     LEARNABLE,
@@ -22,6 +23,7 @@ from excel_cam.cli.options import (
     default_workers,
     lvc_option,
     model_options,
+    overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
     root_option,
@@ -40,10 +42,10 @@ if TYPE_CHECKING:
 OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard")
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("photographs", metavar="[PHOTO|DIR...]", type=PHOTOGRAPHS, nargs=-1)
-@click.option("--dataset", type=click.Choice(LEARNABLE),
-              help="Segment a data set instead of photographs; its tags are not looked at.")  # fmt: skip
+@click.option("--dataset", type=click.Choice(LEARNABLE), metavar="NAME",
+              help=f"Segment a data set instead of photographs, without its tags: {', '.join(LEARNABLE)}.")  # fmt: skip
 @root_option
 @split_option
 @click.option("--list", "names_from", metavar="FILE", help="Segment only the names in this file; - is standard input.")
@@ -63,7 +65,8 @@ OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard"
 @click.option("--working-pixels", type=int, default=Settings.working_pixels, show_default=True,
               help="Photographs of more pixels are segmented at about so many, scores enlarged.")  # fmt: skip
 @png_mode_option
-@overwrite_option("Replace labels that are there.")
+@overwrite_option("Replace labels that are there, but for hand-made ones.")
+@overwrite_hand_made_option()
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="As for generate.")
 @click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
               help="Threads that decode photographs.")  # fmt: skip
@@ -128,7 +131,11 @@ def _segment_data_set(ctx: click.Context, settings: Settings, as_json: bool, qui
     segmentation = _segmentation(ctx)
     names = [*(entry.name for entry in dataclasses.fields(segmentation)), "working_pixels"]
     request = Request(
-        source=source, destination=Destination(out=p["out"], png_mode=p["png_mode"], overwrite=p["overwrite"]),
+        source=source,
+        destination=Destination(
+            out=p["out"], png_mode=p["png_mode"], overwrite=p["overwrite"],
+            overwrite_hand_made=p["overwrite_hand_made"],
+        ),
         model=chosen_model(ctx), settings=settings,
         setting_sources={name: source_name(ctx, "refine" if name == "crf" else name) or "default" for name in names},
         work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
@@ -140,8 +147,8 @@ def _segment_data_set(ctx: click.Context, settings: Settings, as_json: bool, qui
 def _segment_photographs(ctx: click.Context, settings: Settings, report: Report) -> bool:
     """Segment single photographs, as `label` labels them; whether some of them failed."""
     from excel_cam.cli.outcome import print_photographs
+    from excel_cam.labels.places import choose_places
     from excel_cam.run.photos import Writing, label_photographs, segment_choice
-    from excel_cam.run.places import choose_places
 
     p = ctx.params
     if given := [name for name in OF_A_DATA_SET if source_name(ctx, name) is not None]:
@@ -150,6 +157,6 @@ def _segment_photographs(ctx: click.Context, settings: Settings, report: Report)
         )
     choice = segment_choice(adapter_path(p["lvc"]), _segmentation(ctx))
     places = choose_places(p["photographs"], p["out"], report)
-    writing = Writing(p["png_mode"], p["overwrite"])
+    writing = Writing(p["png_mode"], p["overwrite"], p["overwrite_hand_made"])
     results = label_photographs(places, choice, chosen_model(ctx), settings, writing, report)
     return print_photographs(results, choice.names, p["as_json"], report)

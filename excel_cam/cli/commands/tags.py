@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -34,11 +35,13 @@ def tags(
         excel-cam tags --from VOCdevkit/VOC2012/Annotations --dataset voc --out cls_labels.npy
         excel-cam tags --from VOCdevkit/VOC2012/SegmentationClass --dataset voc --out cls_labels_onehot.npy
         excel-cam tags --from COCO/annotations/instances_train2014.json --out tags.jsonl
+        excel-cam tags --from pets/ --out tags.csv
         excel-cam tags --from tags.csv --classes classes.txt --out tags.json
 
     Masks hold 0 for background, 1 and up for the classes, 255 for pixels to ignore; those of context, ade20k and
-    cityscapes are read as these data sets have them. In files of tags a class stands
-    by name or by index; indices count from 0, as the columns of cls_labels.npy do.
+    cityscapes are read as these data sets have them. A folder with a folder of photographs per class (pets/cat/1.jpg)
+    needs no class names: they are its folders', and are written to classes.txt beside --out. In files of tags a class
+    stands by name or by index; indices count from 0, as the columns of cls_labels.npy do.
     """
     from excel_cam.errors import OutputError
     from excel_cam.files.inputs import refuse_inputs
@@ -46,8 +49,8 @@ def tags(
     from excel_cam.knowledge.base import class_limit
     from excel_cam.labels.records import are_without_background, has_readable_run
     from excel_cam.tags.gather import gather_tags
-    from excel_cam.tags.write import check_tags_path, formula_cells, write_tags
-    from excel_cam.wording import quoted
+    from excel_cam.tags.write import check_tags_path, formula_cells, write_class_list, write_tags
+    from excel_cam.wording import first_lines, quoted
 
     refuse_two_name_sources(dataset, classes)
     check_tags_path(out, keys)
@@ -61,6 +64,9 @@ def tags(
         class_names = read_class_list(classes, class_limit(has_background), reporter(quiet))[0]
     names = None if names_from is None else read_entries(names_from)
     found = gather_tags(source, class_names, names, forms, has_background)
+    listed = out.with_name("classes.txt") if class_names is None and source.is_dir() else None
+    if listed is not None:
+        write_class_list(listed, found.class_names, overwrite)
     write_tags(out, found.tags, found.class_names, keys)
     if not quiet:
         without = sum(not indices for indices in found.tags.values())
@@ -68,6 +74,13 @@ def tags(
             f"written: {out}: {len(found.tags):,} images, {len(found.class_names)} classes"
             + (f", {without:,} images without any" if without else "")
         )
+        if listed is not None:
+            tell(f"written: {listed}: {first_lines(found.class_names)}")
+            root, list_file, tags_file = (shlex.quote(str(path)) for path in (source, listed, out))
+            tell(
+                f"next: excel-cam generate --dataset folder --root {root} --classes {list_file} --tags {tags_file} "
+                "--out labels/"
+            )
         if formulas := formula_cells(out, found.tags, found.class_names):
             tell(
                 f"a spreadsheet would take {len(formulas):,} cells of it for formulas, first {quoted(formulas[0])}: "

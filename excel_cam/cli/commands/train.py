@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excel_cam.cli.config import RequiredOption, config_options, configured_roots
+from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
@@ -46,9 +47,9 @@ class StepOrShare(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"'{value}' is neither a step such as 14000 nor a share such as 0.467", param, ctx)
 
 
-@click.command()
-@click.option("--dataset", cls=RequiredOption, type=click.Choice(LEARNABLE), required=True,
-              help="What to learn from; its presets are voc's and coco's, any other takes voc's.")  # fmt: skip
+@click.command(cls=GroupedCommand)
+@click.option("--dataset", cls=RequiredOption, type=click.Choice(LEARNABLE), required=True, metavar="NAME",
+              help=f"What to learn from: {', '.join(LEARNABLE)}. coco has presets of its own.")  # fmt: skip
 @root_option
 @split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")

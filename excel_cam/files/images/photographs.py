@@ -49,13 +49,14 @@ class Photograph:
 
     def as_stored(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Turn upright planes, (..., height, width), to lie as the file's pixels do."""
-        swap, flip_rows, flip_columns = _TURNS[self.orientation]
-        planes = planes[..., :: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-        return np.ascontiguousarray(planes.swapaxes(-1, -2) if swap else planes)
+        return turn_back(planes, self.orientation)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode one photograph to (H, W, 3) uint8 RGB, upright, at full size.
+
+    >>> read_image(photo).shape
+    (452, 455, 3)
 
     Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large;
     `MachineError` where not the file is at fault.
@@ -82,6 +83,18 @@ def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph
         raise ImageError(f"{path}: {_reason(path, error)}") from None
 
 
+def decode_photograph(image: Image.Image, working_pixels: int | None, where: str) -> Photograph:
+    """As `read_photograph`, of an image that is open already and stays as it is; `where` names it in errors."""
+    try:
+        own = image.copy()
+        own.format = image.format  # which tells how values beyond 8 bits are meant
+        return _decode(own, working_pixels)
+    except Exception as error:  # as above
+        raise_if_machine(error, Path(where))
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{where}: the image cannot be decoded ({text})") from None
+
+
 def stored_sizes(path: Path) -> set[tuple[int, int]]:
     """The (H, W) that a photograph's pixels can have in its file, from its header alone; raises `ImageError`.
 
@@ -91,6 +104,16 @@ def stored_sizes(path: Path) -> set[tuple[int, int]]:
         with open_image(path, PHOTOGRAPHS) as image:
             size = image.height, image.width
             return {size, size[::-1]} if image.format == "TIFF" else {size}
+    except Exception as error:  # as above
+        raise_if_machine(error, path)
+        raise ImageError(f"{path}: {_reason(path, error)}") from None
+
+
+def stored_orientation(path: Path) -> int:
+    """EXIF's orientation of a photograph, 1 to 8; 1 where there is none. Raises `ImageError`."""
+    try:
+        with open_image(path, PHOTOGRAPHS) as image:
+            return _orientation(image)
     except Exception as error:  # as above
         raise_if_machine(error, path)
         raise ImageError(f"{path}: {_reason(path, error)}") from None
@@ -143,6 +166,18 @@ def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     swap, flip_rows, flip_columns = _TURNS[orientation]
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+
+
+def turn_back(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn upright planes, (..., height, width), to lie as a file of that EXIF orientation does."""
+    swap, flip_rows, flip_columns = _TURNS[orientation]
+    planes = planes[..., :: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return np.ascontiguousarray(planes.swapaxes(-1, -2) if swap else planes)
+
+
+def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """The (H, W) that a file's own (H, W) has once it is turned upright."""
+    return size[::-1] if _TURNS[orientation][0] else size
 
 
 def reduced_size(size: tuple[int, int], working_pixels: int | None) -> tuple[int, int] | None:

@@ -29,28 +29,45 @@ _no_background = click.option(
 @_classes
 @click.option("--answers", type=FILE, help="Answers so far: print prompts only for what they still lack.")
 @_sentences
-@click.option("--text", "as_text", is_flag=True, help="Plain prompts with blank lines between, instead of JSON.")
-def kb_prompts(classes: Path, answers: Path | None, sentences: int, as_text: bool) -> None:
-    """Print a prompt per class, to paste into any chat: a JSON object {"class", "prompt"} per line.
+@click.option("--per-prompt", type=click.IntRange(1), default=5, show_default=True,
+              help="Most classes in one prompt; chats write less carefully about many at a time.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="A JSON object per class and line instead, for a program.")
+@click.pass_context
+def kb_prompts(
+    ctx: click.Context, /, classes: Path, answers: Path | None, sentences: int, per_prompt: int, as_json: bool
+) -> None:
+    """Print prompts to paste into any chat, each for several classes, with a line between them.
 
     \b
-        excel-cam kb prompts --classes classes.txt > prompts.jsonl
-        excel-cam kb prompts --classes classes.txt --answers answers.jsonl > missing.jsonl
+        excel-cam kb prompts --classes classes.txt
+        excel-cam kb prompts --classes classes.txt --answers answers.jsonl
+        excel-cam kb prompts --classes classes.txt --json > prompts.jsonl
 
-    Each prompt asks for one line of JSON. Put the answers into a file, one after another, for
-    `excel-cam kb write --answers`.
+    Each prompt asks for a line of JSON per class. Put the answers into a file, one after another and as they come, for
+    `excel-cam kb write --answers`. With --json each line is {"class", "prompt"}, and asks for one class.
     """
     from excel_cam.knowledge.write import empty_base, select_answers
     from excel_cam.model.tokenizer import clip_token_limit
 
-    selection = select_answers(
-        empty_base(classes, report=reporter(quiet=False)), answers, sentences, clip_token_limit()
-    )
-    for name, prompt in selection.prompts().items():
-        if as_text:
-            show(f"{prompt}\n")
-        else:
+    if as_json and ctx.get_parameter_source("per_prompt") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--per-prompt is for prompts to paste; with --json each is for one class")
+    report = reporter(quiet=False)
+    selection = select_answers(empty_base(classes, report=report), answers, sentences, clip_token_limit())
+    if as_json:
+        for name, prompt in selection.prompts().items():
             show_record({"class": name, "prompt": prompt})
+        return
+    prompts = selection.joint_prompts(per_prompt)
+    for number, prompt in enumerate(prompts, start=1):
+        if len(prompts) > 1:
+            show(f"--- prompt {number} of {len(prompts)} ---\n")
+        show(f"{prompt}\n")
+    if prompts:
+        again = "" if answers is None else " as well"
+        report(f"next: put the answers into {answers or 'answers.jsonl'}{again}, then excel-cam kb write --classes "
+               f"{classes} --answers {answers or 'answers.jsonl'} --out my.json")  # fmt: skip
+    else:
+        report("nothing is missing")
 
 
 @click.command("write")
@@ -71,7 +88,8 @@ def kb_prompts(classes: Path, answers: Path | None, sentences: int, as_text: boo
               help="Tries per question when the server fails or is busy.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, 2), help="Sampling temperature; the server's own if left out.")
 @click.option("--template", "templates", multiple=True,
-              help="Prompt template with {} for the class; several are averaged.  [default: voc's]")  # fmt: skip
+              help="Prompt template with {} for the class; several are averaged.  [default: voc's, 'a clean origami "
+              "{}.': of CLIP's own templates the one CLIP-ES found sharpest; no folded paper is meant]")  # fmt: skip
 @click.option("--background", metavar="WORDS", help="Background words, comma-separated.  [default: voc's]")
 @_no_background
 @overwrite_option("Replace --out if it is there.")

@@ -1,0 +1,1 @@
+"""Labels that people have corrected in another tool, back into a folder of labels."""
