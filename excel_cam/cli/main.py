@@ -17,7 +17,8 @@ from excel_cam.cli.commands.evaluate import evaluate
 from excel_cam.cli.commands.export import export
 from excel_cam.cli.commands.generate import generate
 from excel_cam.cli.commands.import_ import import_
-from excel_cam.cli.commands.kb import kb
+from excel_cam.cli.commands.info import info
+from excel_cam.cli.commands.kb.group import kb
 from excel_cam.cli.commands.label import label
 from excel_cam.cli.commands.presets import presets
 from excel_cam.cli.commands.segment import segment
@@ -125,5 +126,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (generate, tags, presets, label, evaluate, export, import_, doctor, view, train, segment, kb):
+for _command in (generate, tags, presets, label, evaluate, export, import_, doctor, view, train, segment, kb, info):
     cli.add_command(_command)

@@ -15,7 +15,11 @@ MOST_TICKS = 6
 
 @dataclass(frozen=True)
 class Panel:
-    """One curve. points: (x, y), x ascending, at least one. logarithmic: of x, all above 0. best: index of a point."""
+    """One curve.
+
+    points: (x, y), x ascending, at least one. logarithmic: of x, all above 0. best: index of a point. default: the x
+    that holds unless told otherwise, None where there is none.
+    """
 
     title: str
     x_label: str
@@ -23,6 +27,7 @@ class Panel:
     points: tuple[tuple[float, float], ...]
     best: int
     logarithmic: bool = False
+    default: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def _draw(panel: Panel) -> list[str]:
         + '"/>',
     ]
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#1f5fa8"/>' for x, y in places]
+    if panel.default is not None and panel.points[0][0] <= panel.default <= panel.points[-1][0]:
+        parts += _mark_default(panel.default, across(math.log(panel.default) if panel.logarithmic else panel.default))
     return parts + _mark(panel, *places[panel.best])
 
 
@@ -84,6 +91,16 @@ def _mark(panel: Panel, x: float, y: float) -> list[str]:
     anchor = "start" if x < PANEL_WIDTH / 4 else "end" if x > PANEL_WIDTH * 3 / 4 else "middle"
     ring = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="none" stroke="#b00020" stroke-width="2"/>'
     return [ring, _text(x, y - 12, f"{score:.1f} at {value:g}", anchor)]
+
+
+def _mark_default(default: float, x: float) -> list[str]:
+    """A dashed line where the default lies, named at its foot."""
+    dashed = f'<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{PANEL_HEIGHT}" stroke="#555" stroke-dasharray="5 4"/>'
+    right = x < PANEL_WIDTH / 2
+    return [
+        dashed,
+        _text(x + (6 if right else -6), PANEL_HEIGHT - 8, f"default {default:g}", "start" if right else "end"),
+    ]
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

@@ -181,7 +181,7 @@ def draw_sweep(sweep: Sweep) -> str:
     panels = [
         Panel(
             f"Background power ({stage})", "gamma in (1 - greatest map) ^ gamma", "mIoU %",
-            _in_percent(sweep.power), sweep.power.best, logarithmic=True,
+            _in_percent(sweep.power), sweep.power.best, logarithmic=True, default=Settings.background_power,
         ),
         Panel(
             f"Constant background score ({stage})", "score", "mIoU %", _in_percent(sweep.threshold),

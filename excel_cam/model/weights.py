@@ -51,7 +51,7 @@ def locate_pretrained(name: str, config: dict[str, Any], tag: str) -> Path:
         raise ModelError(
             f"weights '{tag}' were trained with another activation than model {name} has; use --model {right}"
         )
-    if cached := _cached(record):
+    if cached := cached_weights(record):
         return cached
     if huggingface_hub.constants.HF_HUB_CACHE.startswith("~"):
         raise ModelError(
@@ -69,8 +69,11 @@ def locate_pretrained(name: str, config: dict[str, Any], tag: str) -> Path:
     return Path(path)
 
 
-def _cached(record: dict[str, Any]) -> Path | None:
-    """The weights in the local Hugging Face cache, found without any network, by the names open_clip asks for."""
+def cached_weights(record: dict[str, Any]) -> Path | None:
+    """The weights of an open_clip record in the local Hugging Face cache, by the names open_clip asks for.
+
+    Found without any network; None where they are not there.
+    """
     repository, _, file = record.get("hf_hub", "").rpartition("/")
     names = [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     if file:

@@ -71,7 +71,8 @@ def card(position: int, measure: Measure, small: Thumbnails, titles: ClassTitles
             f'<div class="layer" data-layer="{layer.key}"{hidden}><img class="{layer.kind}" src="{layer.uri}" '
             f'alt="{escape(layer.description)}" {attributes}>{layer.tags}</div>'
         )
-    yield '<p class="readout" aria-hidden="true" hidden></p></div></div>'
+    yield '<p class="readout" aria-hidden="true" hidden></p></div>'
+    yield f'<button type="button" class="enlarge" aria-label="Enlarge {name}" title="Enlarge">⤢</button></div>'
     yield f'<fieldset class="layers"><legend class="unseen">What lies over {name}</legend>'
     yield from _choices(position, layers)
     yield "</fieldset>"

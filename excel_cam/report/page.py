@@ -21,11 +21,10 @@ from excel_cam.report.source import ViewSource
 from excel_cam.report.summary import class_table, facts, legend, swatch_rules, used_values
 from excel_cam.report.thumbnails import make_thumbnails
 
-THUMBNAIL_SIDE = 320  # pixels
+PICTURE_SIDE = 640  # pixels: photographs of VOC and COCO at their own size, once enlarged
 # Order of the images -> how the page says it, and how its list of orders does
 ORDERS = {"doubt": "most doubtful first", "iou": "least IoU first", "name": "by name"}
 _ORDER_TITLES = {"doubt": "Doubtful first", "iou": "Low IoU first", "name": "Name"}
-_MANY_CLASSES = 24  # rows above which the table starts folded
 
 
 @dataclass(frozen=True)
@@ -88,24 +87,26 @@ def _lines(page: Page, on_image: Callable[[], None], on_unread: Callable[[str], 
     yield f'<body>\n<a class="skip" href="#cards">To the images</a>\n<header>\n<h1>{heading}</h1>'
     yield f'<p class="lead">{_shown_text(page)}</p>'
     yield from facts(page.measurements)
-    yield f'<div class="folds"><details{" open" if len(values) <= _MANY_CLASSES else ""}><summary>Classes</summary>'
-    yield from class_table(page.measurements, titles, values)
-    yield "</details><details open><summary>How to read this</summary>"
-    yield from legend(page.measurements)
-    yield "</details></div>\n</header>"
+    yield "</header>"
     yield from _toolbar(page, titles, values)
-    yield '<main id="cards" tabindex="-1">'
+    # Beside the pictures where there is room, else folded above them
+    yield '<div class="beside"><aside aria-label="Classes and legend"><details open><summary>Classes</summary>'
+    yield from class_table(page.measurements, titles, values)
+    yield "</details><details><summary>How to read this</summary>"
+    yield from legend(page.measurements)
+    yield '</details></aside>\n<main id="cards" tabindex="-1">'
     unread = []
     for position, measure in enumerate(page.shown):
         try:
-            small = make_thumbnails(page.source, measure.name, THUMBNAIL_SIDE)
+            small = make_thumbnails(page.source, measure.name, PICTURE_SIDE)
         except ImageError as error:
             unread.append(str(error))
             on_unread(str(error))
         else:
             yield from card(position, measure, small, titles)
         on_image()
-    yield "</main>"
+    yield "</main></div>"
+    yield from _dialogs()
     if unread:
         yield f"<details open><summary>{len(unread):,} photographs could not be read</summary><ul>"
         yield from (f"<li>{escape(reason)}</li>" for reason in unread)
@@ -144,8 +145,27 @@ def _toolbar(page: Page, titles: ClassTitles, values: Sequence[int]) -> Iterator
         f'<label><span>Opacity of all <output id="opacity-value">{START_OPACITY} %</output></span>'
         f'<input type="range" id="opacity" min="0" max="100" step="5" value="{START_OPACITY}"></label>'
     )
+    yield (
+        '<label><span>Doubt from %</span><input type="number" id="least" min="0" max="100" step="any" '
+        'placeholder="0"></label>'
+    )
     yield '<label class="check"><input type="checkbox" id="tags" checked><span>Names on pictures</span></label>'
+    yield '<button type="button" id="copy" title="One name a line, as --list reads them">Copy shown names</button>'
     yield f'<p id="status" role="status">{len(page.shown):,} of {len(page.shown):,} shown</p></form>'
+
+
+def _dialogs() -> Iterator[str]:
+    """What opens over the page: one image enlarged, and names where the browser does not let them be copied."""
+    yield '<dialog id="large" aria-labelledby="large-name"><div class="bar-of-large"><h2 id="large-name"></h2>'
+    yield '<p class="keys"><kbd>←</kbd> <kbd>→</kbd> other images, <kbd>P</kbd> photograph alone, '
+    yield "<kbd>Esc</kbd> back</p>"
+    yield '<button type="button" id="previous" aria-label="Previous image">←</button>'
+    yield '<button type="button" id="next" aria-label="Next image">→</button>'
+    yield '<button type="button" id="alone" aria-pressed="false">Photograph alone</button>'
+    yield '<button type="button" id="back">Close</button></div><div id="panes"></div></dialog>'
+    yield '<dialog id="names" aria-labelledby="names-title"><h2 id="names-title">Names for <code>--list</code></h2>'
+    yield '<textarea id="names-text" rows="12" readonly aria-labelledby="names-title"></textarea>'
+    yield '<form method="dialog"><button>Close</button></form></dialog>'
 
 
 def _select(identifier: str, title: str, options: Sequence[tuple[str, str]], chosen: str) -> str:

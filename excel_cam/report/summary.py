@@ -111,7 +111,8 @@ def legend(measurements: Measurements) -> Iterator[str]:
     yield '<dl class="key">'
     yield "<dt>Label, truth</dt><dd>Each class has its colour, its hatching and its name on its largest region; "
     left = ", background is left as it is" if measurements.has_background else ""
-    yield f"regions are outlined in white{left}. Point at or tap a picture to read a pixel.</dd>"
+    yield f"regions are outlined in white{left}. Point at or tap a picture to read a pixel; "
+    yield "a click, or ⤢, enlarges it.</dd>"
     if measurements.evaluation is not None:
         yield "<dt>Differences</dt><dd><ul>"
         for value, text in (_DIFFERENCES if measurements.has_background else _DIFFERENCES_ALONE).items():

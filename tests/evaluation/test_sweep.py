@@ -211,3 +211,16 @@ def test_one_point_and_a_flat_curve_can_be_drawn() -> None:
         )
         assert len(list(root.iter(f"{SVG}polyline"))) == 2
         assert "nan" not in ElementTree.tostring(root).decode()
+
+
+def test_the_default_is_marked_where_it_lies_and_only_within_the_curve() -> None:
+    points = ((1.0, 10.0), (10.0, 30.0), (100.0, 20.0))
+    for default, expected in ((10.0, 1), (200.0, 0), (None, 0)):
+        panel = Panel("t", "x", "y", points, best=1, logarithmic=True, default=default)
+        root = ElementTree.fromstring(svg_curves([panel]))
+        (curve,) = root.iter(f"{SVG}polyline")
+        dashed = [line for line in root.iter(f"{SVG}line") if "stroke-dasharray" in line.attrib]
+        assert len(dashed) == expected
+        if dashed:
+            assert dashed[0].attrib["x1"] == curve.attrib["points"].split()[1].split(",")[0]
+            assert "default 10" in [text.text for text in root.iter(f"{SVG}text")]

@@ -126,7 +126,7 @@ def test_large_photographs_become_thumbnails(excel_cam: Run, made: Viewable, tmp
     for folder, picture in ((made.images, draw_photograph(300, 800, 1)), (made.labels, Image.new("L", (800, 300), 1))):
         picture.save(folder / f"alike.{'jpg' if folder == made.images else 'png'}")
     page = written(excel_cam, made.plain("--names", "alike"), tmp_path / "report.html")
-    assert [picture_of(image["src"]).size for image in page.all("img")] == [(320, 120), (320, 120)]
+    assert [picture_of(image["src"]).size for image in page.all("img")] == [(640, 240), (640, 240)]
 
 
 @pytest.mark.parametrize(("orientation", "turn"), [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_90),

@@ -181,14 +181,14 @@ def test_pointing_at_a_picture_reads_its_pixel(page: Any) -> None:
 
 def test_the_keyboard_reaches_the_controls_and_their_focus_is_seen(page: Any) -> None:
     reached = []
-    for _ in range(20):
+    for _ in range(30):
         ActionChains(page).send_keys(Keys.TAB).perform()
         focused = page.switch_to.active_element
         reached.append(focused.get_attribute("id") or focused.get_attribute("aria-label") or focused.tag_name)
         if reached[-1] == "Opacity over half":
             break
     assert reached[0] == "a"  # the way past the head
-    wanted = ["class", "sort", "layer", "find", "opacity", "tags"]
+    wanted = ["class", "sort", "layer", "find", "opacity", "least", "tags", "copy"]
     assert [name for name in reached if name in wanted] == wanted
     assert reached[-1] == "Opacity over half", reached
     assert page.execute_script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -199,15 +199,81 @@ def test_the_keyboard_reaches_the_controls_and_their_focus_is_seen(page: Any) ->
     assert visible_layer(page, "half") == "truth"
 
 
+def test_pictures_are_above_the_fold_of_a_desk(page: Any) -> None:
+    resize(page, 1366, 768)
+    page.refresh()
+    below = "return document.querySelector('.card .picture').getBoundingClientRect().bottom"
+    assert page.execute_script(below) < 768
+    assert page.find_element(By.CSS_SELECTOR, "tr[data-value]").is_displayed()  # the table is beside them
+
+
+def enlarged(page: Any) -> list[str]:
+    """The captions of the pictures that are seen enlarged."""
+    captions = "[...document.querySelectorAll('#panes figcaption')].filter((caption) => caption.checkVisibility())"
+    return list(page.execute_script(f"return {captions}.map((caption) => caption.textContent)"))
+
+
+def test_a_click_enlarges_and_keys_lead_on(page: Any) -> None:
+    card(page, "half").find_element(By.CSS_SELECTOR, ".picture").click()
+    title = page.find_element(By.ID, "large-name")
+    assert enlarged(page) == ["Photograph", "Truth", "Label"]
+    assert title.text == "half (1 of 6)"
+    ActionChains(page).send_keys(Keys.ARROW_LEFT, Keys.ARROW_RIGHT).perform()
+    assert title.text == f"{STAR} (2 of 6)"
+    ActionChains(page).send_keys("p").perform()
+    assert enlarged(page) == ["Photograph"]
+    height = page.execute_script("return document.querySelector('#panes .picture').getBoundingClientRect().height")
+    assert height > 0.8 * 900  # STAR stands upright: as high as the window
+    ActionChains(page).send_keys("p", Keys.ESCAPE).perform()
+    assert not page.find_element(By.ID, "large").is_displayed()
+    assert page.switch_to.active_element.get_attribute("aria-label") == f"Enlarge {STAR}"
+    ActionChains(page).send_keys(Keys.ENTER).perform()
+    assert title.text == f"{STAR} (2 of 6)"
+
+
+def test_the_enlarged_image_shows_the_chosen_layer_too_and_only_what_is_there(page: Any) -> None:
+    choose(page, "layer", "difference")
+    for name, captions in [
+        ("half", ["Photograph", "Truth", "Label", "Differences"]),
+        ("lone", ["Photograph", "Label"]),
+    ]:
+        card(page, name).find_element(By.CSS_SELECTOR, ".enlarge").click()
+        assert enlarged(page) == captions
+        page.find_element(By.ID, "back").click()
+
+
+def test_rows_of_the_table_filter(page: Any) -> None:
+    row = page.find_element(By.CSS_SELECTOR, "button.filter[data-value='2']")
+    row.send_keys(Keys.ENTER)
+    assert shown(page) == ["half"]
+    assert row.get_attribute("aria-pressed") == "true"
+    row.click()
+    assert len(shown(page)) == len(NAMES)
+    assert row.get_attribute("aria-pressed") == "false"
+
+
+def test_doubtful_names_are_copied_for_a_list(page: Any) -> None:
+    page.find_element(By.ID, "least").send_keys("20")
+    assert shown(page) == ["half", STAR]
+    page.execute_script("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
+    page.find_element(By.ID, "copy").click()
+    WebDriverWait(page, 5).until(lambda _: page.find_element(By.ID, "status").text == "2 names copied")
+    assert page.execute_script("return window.copied") == f"half\n{STAR}\n"
+    page.execute_script("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+    page.find_element(By.ID, "copy").click()
+    WebDriverWait(page, 5).until(lambda _: page.find_element(By.ID, "names").is_displayed())
+    assert page.find_element(By.ID, "names-text").get_attribute("value") == f"half\n{STAR}\n"
+
+
 def test_it_fits_a_phone(page: Any) -> None:
     resize(page, 375, 700)
     page.refresh()
     assert page.execute_script("return innerWidth") == 375
     assert page.execute_script("return document.documentElement.scrollWidth") <= 375
-    for fold in page.find_elements(By.CSS_SELECTOR, "header summary"):
+    for fold in page.find_elements(By.CSS_SELECTOR, "aside summary"):
         fold.click()
     assert page.execute_script("return document.documentElement.scrollWidth") <= 375
-    cut = """return [...document.querySelectorAll("main *, header *, form *")].filter((element) => {
+    cut = """return [...document.querySelectorAll("main *, aside *, header *, form *")].filter((element) => {
       const box = element.getBoundingClientRect();
       return box.width > 1 && !element.closest(".skip, .unseen, .tag") && (box.left < -1 || box.right > 376);
     }).map((element) => element.outerHTML.slice(0, 80))"""

@@ -28,7 +28,7 @@ from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 @click.option("--sort", "order", type=click.Choice(["doubt", "iou", "name"]), default="doubt", show_default=True,
               help="Order of the images, which --limit keeps: most doubtful, least IoU, or by name.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), default=500, show_default=True,
-              help="Most images on the page, some 40 kB each; its figures are of all.")  # fmt: skip
+              help="Most images on the page, some 100 kB each; its figures are of all.")  # fmt: skip
 @click.option("--strip", type=FILE, help="Write rows of photograph, truth, label, class maps to this .png file.")
 @click.option("--rows", type=click.IntRange(1, 100), show_default="all of --names, else 6",
               help="Most rows of the strip, first names first.")  # fmt: skip

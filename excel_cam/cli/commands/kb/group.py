@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from excel_cam.classes import DATASET_CLASSES
-from excel_cam.cli.commands.kb_write import kb_prompts, kb_write
+from excel_cam.cli.commands.kb.write import kb_prompts, kb_write
 from excel_cam.cli.config import config_options
 from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import FILE, KNOWLEDGE, chosen_model, chosen_settings, model_options, settings_options
