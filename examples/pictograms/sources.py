@@ -105,7 +105,7 @@ def fetch(source: Source, folder: Path) -> bool:
     if folder.exists():
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.parent.resolve()) as temporary:  # commands run in it
         work = Path(temporary)
         if source.debian:
             _run(["apt-get", "-q", "download", source.package], work)
