@@ -689,9 +689,7 @@ def readme_commands() -> list[list[str]]:
     text = (FOLDER / "README.md").read_text("utf-8").replace("\\\n", " ")
     blocks = text.split("```sh\n")[1:]
     lines = [shlex.split(line) for block in blocks for line in block.split("```")[0].splitlines()]
-    lines = [
-        [word for word in line if "=" not in word or word.startswith("size") or "clusters" in word] for line in lines
-    ]
+    lines = [line[1:] if line and line[0].startswith("OMP_NUM_THREADS=") else line for line in lines]
     return [line[1:] for line in lines if line[:1] == ["python"] and not line[1].startswith("..")]
 
 
