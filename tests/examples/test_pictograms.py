@@ -535,6 +535,15 @@ def test_rendering_from_an_incomplete_folder_says_what_to_do(
     assert not (tmp_path / "drawings.npz").exists()
 
 
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ImportError, match="pip install cairosvg"):
+        drawings_module._rasterise("<svg/>")
+    with pytest.raises(ImportError, match="pip install openexr"):
+        photographs_module._open_panorama(tmp_path / "park.exr.js")
+
+
 @pytest.mark.parametrize("main", [scenes_module.main, train.main])
 def test_without_drawings_nothing_is_left_behind(
     main: Callable[[], None], tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
