@@ -181,7 +181,10 @@ class Family:
 
 
 def _rasterise(svg: str) -> Image.Image:
-    import cairosvg
+    try:
+        import cairosvg
+    except ImportError:
+        raise ImportError("drawings in SVG need cairosvg, which is not installed: pip install cairosvg") from None
 
     png = cairosvg.svg2png(bytestring=svg.encode(), output_width=SIDE * 2, output_height=SIDE * 2)
     return Image.open(io.BytesIO(png)).convert("RGBA")
@@ -279,7 +282,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         drawings = render_drawings(arguments.sources)
-    except FileNotFoundError as error:
+    except (OSError, ImportError) as error:
         parser.error(str(error))
     for world in ("seen", "drawing", "family"):
         own = {drawing.name for drawing in drawings if drawing.world == world}

@@ -62,7 +62,10 @@ def _compress(image: Image.Image, words: str, world: str) -> Photograph:
 
 def _open_panorama(path: Path) -> Image.Image:
     """An OpenEXR picture that a JavaScript module holds, its light made fit for a screen."""
-    import OpenEXR
+    try:
+        import OpenEXR
+    except ImportError:
+        raise ImportError("panoramas need OpenEXR, which is not installed: pip install openexr") from None
 
     found = re.search(r"base64,([A-Za-z0-9+/=]+)", path.read_text("utf-8"))
     if found is None:

@@ -88,14 +88,14 @@ FAMILIES = {source.family: source for source in (*_EMOJI, *map(_icon_set, _ICON_
 PHOTOGRAPHS = {
     source.family: source
     for source in (
-        Source("mate-backgrounds", "mate-backgrounds=1.26.0-1", "GPL 2+ and CC-BY-SA 4.0"),
-        Source("plasma-wallpapers", "plasma-workspace-wallpapers=4:5.27.5-2", "CC-BY-SA 4.0 and LGPL 3"),
-        Source("lomiri-20.04", "lomiri-wallpapers-20.04=20.04.0-2", "CC-BY-SA"),
-        Source("stellarium", "stellarium-data=0.22.2-1", "GPL 2+"),
+        Source("mate-backgrounds", "mate-backgrounds=1.26.0-1", "GPL 2+"),
+        Source("plasma-wallpapers", "plasma-workspace-wallpapers=4:5.27.5-2", "GPL 2+"),
+        Source("lomiri-20.04", "lomiri-wallpapers-20.04=20.04.0-2", "CC-BY and CC-BY-SA"),
+        Source("stellarium", "stellarium-data=0.22.2-1", "GPL 2+ and CC-BY 3.0"),
         Source("pmndrs", "@pmndrs/assets@1.7.0", "CC0"),
-        Source("supertuxkart", "supertuxkart-data=1.4+dfsg-2", "GPL 3+ and CC-BY-SA 3.0"),
-        Source("lomiri-16.04", "lomiri-wallpapers-16.04=20.04.0-2", "CC-BY-SA", world="outside"),
-        Source("lxqt-themes", "lxqt-themes=1.2.0-1", "LGPL 2.1+ and CC-BY-SA", world="outside"),
+        Source("supertuxkart", "supertuxkart-data=1.4+dfsg-2", "CC-BY-SA, CC-BY, CC0 and GPL, by file"),
+        Source("lomiri-16.04", "lomiri-wallpapers-16.04=20.04.0-2", "CC-BY and CC-BY-SA", world="outside"),
+        Source("lxqt-themes", "lxqt-themes=1.2.0-1", "LGPL 2.1+ and CC-BY-SA 3.0", world="outside"),
     )
 }
 
@@ -105,7 +105,7 @@ def fetch(source: Source, folder: Path) -> bool:
     if folder.exists():
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.parent.resolve()) as temporary:  # commands run in it
         work = Path(temporary)
         if source.debian:
             _run(["apt-get", "-q", "download", source.package], work)

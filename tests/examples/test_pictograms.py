@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import shlex
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -533,6 +535,15 @@ def test_rendering_from_an_incomplete_folder_says_what_to_do(
     assert not (tmp_path / "drawings.npz").exists()
 
 
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ImportError, match="pip install cairosvg"):
+        drawings_module._rasterise("<svg/>")
+    with pytest.raises(ImportError, match="pip install openexr"):
+        photographs_module._open_panorama(tmp_path / "park.exr.js")
+
+
 @pytest.mark.parametrize("main", [scenes_module.main, train.main])
 def test_without_drawings_nothing_is_left_behind(
     main: Callable[[], None], tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
@@ -680,6 +691,31 @@ def test_a_line_of_the_learning_curve(
     with pytest.raises(SystemExit):
         command(curve.main, tmp_path / "none.pt", "--root", tmp_path / "small", "--out", out)
     assert "none.pt: no such file" in capsys.readouterr().err
+
+
+def readme_commands() -> list[list[str]]:
+    """Command lines of this folder's page that run one of its scripts."""
+    text = (FOLDER / "README.md").read_text("utf-8").replace("\\\n", " ")
+    blocks = text.split("```sh\n")[1:]
+    lines = [shlex.split(line) for block in blocks for line in block.split("```")[0].splitlines()]
+    lines = [line[1:] if line and line[0].startswith("OMP_NUM_THREADS=") else line for line in lines]
+    return [line[1:] for line in lines if line[:1] == ["python"] and not line[1].startswith("..")]
+
+
+@pytest.mark.parametrize("line", readme_commands(), ids=lambda line: line[0])
+def test_the_pages_commands_are_accepted(line: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Namespace] = []
+    parse = ArgumentParser.parse_args
+
+    def stop(parser: ArgumentParser) -> Namespace:
+        read.append(parse(parser))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module(Path(line[0]).stem).main()
+    assert len(read) == 1
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
