@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from excel_cam.classes import voc_palette
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.images.products import OVERLAY_SUFFIX
+from excel_cam.labels.colours import CLASS_COLOURS, WHITE, hatching, outline
 
 _LONGEST_NAME = 255  # bytes
 MAX_SIDE = 2000  # pixels; larger pictures are reduced, they are for eyes alone
 OPACITY = 0.55  # of the colours on the photograph
 _FONT_SIZE = 14
 _LINE_HEIGHT = 22
-_COLOURS = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
 
 
 def overlay_name(stem: str) -> str:
@@ -37,7 +36,7 @@ def overlay_name(stem: str) -> str:
 def overlay_picture(
     photograph: NDArray[np.uint8], label: NDArray[np.integer[Any]], names: Mapping[int, str]
 ) -> Image.Image:
-    """The photograph with each class in its colour, a white line around it, and a legend below.
+    """The photograph with each class in its colour and hatching, a white line around it, and a legend below.
 
     photograph: uint8 RGB, (H, W, 3) or reduced. label: (H, W), 0 background, which stays as it is. names: what the
     other values stand for; each that occurs is in the legend. Returns an RGB picture, at most MAX_SIDE wide and high,
@@ -51,18 +50,22 @@ def overlay_picture(
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     mask = mask.resize(picture.size, Image.Resampling.NEAREST)
     values, pixels = np.asarray(mask), np.array(picture, np.float32)
+    colours = _painted(values)
     covered = values > 0
-    pixels[covered] += OPACITY * (_COLOURS[values[covered]] - pixels[covered])
-    pixels[_outline(values)] = 255
+    pixels[covered] += OPACITY * (colours[covered] - pixels[covered])
+    pixels[outline(values)] = WHITE
     return _with_legend(Image.fromarray(pixels.astype(np.uint8)), [v for v in names if (values == v).any()], names)
 
 
-def _outline(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour has another value."""
-    edge = np.zeros(values.shape, np.bool_)
-    edge[:, :-1] |= values[:, 1:] != values[:, :-1]
-    edge[:-1] |= values[1:] != values[:-1]
-    return edge
+def _painted(values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W, 3) the colours and hatchings of (H, W) label values, as the report's page has them."""
+    colours = np.zeros((*values.shape, 3), np.float32)
+    for value in np.unique(values):
+        inside = values == value
+        fill, ink = CLASS_COLOURS[value]
+        colours[inside] = fill
+        colours[inside & hatching(values.shape, int(value))] = ink
+    return colours
 
 
 def _with_legend(picture: Image.Image, present: list[int], names: Mapping[int, str]) -> Image.Image:
@@ -74,7 +77,9 @@ def _with_legend(picture: Image.Image, present: list[int], names: Mapping[int, s
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT_SIZE)
     for line, value in enumerate(present):
         top = picture.height + 4 + _LINE_HEIGHT * line
-        draw.rectangle((4, top, 20, top + 16), fill=tuple(_COLOURS[value].tolist()), outline="black")
+        swatch = _painted(np.full((15, 15), value, np.uint8)).astype(np.uint8)
+        draw.rectangle((4, top, 20, top + 16), outline="black")
+        canvas.paste(Image.fromarray(swatch), (5, top + 1))
         draw.text((28, top), f"{value} {names[value]}", fill="black", font=font)
     return canvas
 

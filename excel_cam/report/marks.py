@@ -12,19 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from excel_cam.classes import IGNORE, voc_palette
+from excel_cam.classes import IGNORE
+from excel_cam.labels.colours import CLASS_COLOURS, WHITE, Colour, hatching, inks, outline
 
-WHITE = (255, 255, 255)
 # Values of a picture of differences, and their colours, which colour-blind eyes tell apart too.
 MISSED, ADDED, CONFUSED, NOT_JUDGED = 1, 2, 3, 255
 DIFFERENCE_COLOURS = {MISSED: (213, 94, 0), ADDED: (0, 114, 178), CONFUSED: (240, 228, 66), NOT_JUDGED: (150, 150, 150)}
-_PERIOD = 8  # pixels from one line of a hatching to the next
 _LEAST_SHARE = 0.004  # of the picture; smaller regions get no name on them
 # Dark violet to pale yellow, ever lighter, so that a heat map reads without its hues. (position, R, G, B)
 _HEAT = ((0.0, 18, 8, 46), (0.25, 84, 16, 109), (0.5, 187, 55, 84), (0.75, 249, 142, 9), (1.0, 252, 255, 164))
 _HEAT_LEVELS = 64
-
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -34,56 +31,6 @@ class Anchor:
     value: int
     left: float
     top: float
-
-
-def _inks(fill: Colour) -> Colour:
-    """The colour of the hatching on a fill: lighter on dark ones, darker on light ones."""
-    light = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] > 110
-    target, weight = (0, 0.5) if light else (255, 0.5)
-    red, green, blue = (round(channel + weight * (target - channel)) for channel in fill)
-    return red, green, blue
-
-
-def _distinct_colours() -> tuple[tuple[Colour, Colour], ...]:
-    """(fill, hatching) for each label value: VOC's colours, no colour twice, so that a pixel tells its class."""
-    table = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
-    fills: list[Colour] = [(int(red), int(green), int(blue)) for red, green, blue in table]
-    used = {*fills, WHITE}
-    pairs = []
-    for fill in fills:
-        ink = _inks(fill)
-        while ink in used:
-            ink = (ink[0], ink[1], (ink[2] + 1) % 256)
-        used.add(ink)
-        pairs.append((fill, ink))
-    return tuple(pairs)
-
-
-CLASS_COLOURS = _distinct_colours()
-
-
-def hatching(shape: tuple[int, int], value: int) -> NDArray[np.bool_]:
-    """(H, W) bool: where the hatching of a label value has its lines; neighbours in the palette differ, 0 has none.
-
-    Values 8 and 16 apart have like colours in VOC's palette, so they never share a hatching.
-    """
-    rows, columns = np.indices(shape)
-    if value == IGNORE:
-        return np.asarray(((rows + columns) % _PERIOD < 1) | ((rows - columns) % _PERIOD < 1))
-    kind = value % 6
-    lines = {
-        1: rows + columns, 2: rows - columns, 3: rows, 4: columns,
-        5: np.where(rows % _PERIOD < 2, columns, 2),  # dots
-    }  # fmt: skip
-    return np.asarray(lines[kind] % _PERIOD < 2) if kind else np.zeros(shape, np.bool_)
-
-
-def outline(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels whose right or lower neighbour has another value."""
-    edge = np.zeros(values.shape, np.bool_)
-    edge[:, :-1] |= values[:, 1:] != values[:, :-1]
-    edge[:-1] |= values[1:] != values[:-1]
-    return edge
 
 
 def region_picture(
@@ -96,7 +43,7 @@ def region_picture(
     indices = np.zeros(values.shape, np.uint8)
     palette: list[Colour] = [(0, 0, 0), WHITE]
     for value in (int(value) for value in np.unique(values) if value):
-        fill, ink = CLASS_COLOURS[value] if colours is None else (colours[value], _inks(colours[value]))
+        fill, ink = CLASS_COLOURS[value] if colours is None else (colours[value], inks(colours[value]))
         inside = values == value
         indices[inside] = _entry(palette, fill)
         indices[inside & hatching(values.shape, value)] = _entry(palette, ink)

@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError
 from excel_cam.files.atomic import write_atomically
+from excel_cam.labels.colours import Colour
 from excel_cam.report.card import ClassTitles
-from excel_cam.report.marks import Colour, heat_picture, region_picture
+from excel_cam.report.marks import heat_picture, region_picture
 from excel_cam.report.source import ViewSource
 from excel_cam.report.thumbnails import Thumbnails, make_thumbnails
 

@@ -15,18 +15,16 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from viewable import STAR, Viewable, make_viewable
 
+from excel_cam.labels.colours import CLASS_COLOURS, hatching, outline
 from excel_cam.report.marks import (
     ADDED,
-    CLASS_COLOURS,
     CONFUSED,
     MISSED,
     NOT_JUDGED,
     anchors,
     difference,
-    hatching,
     heat_colours,
     heat_picture,
-    outline,
     region_picture,
 )
 from excel_cam.report.strip import CELL_WIDTH

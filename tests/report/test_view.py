@@ -21,7 +21,7 @@ from viewable import CLASSES, NAMES, STAR, PageReader, Viewable, make_viewable, 
 
 from excel_cam.evaluation.evaluate import evaluate_labels
 from excel_cam.labels.class_maps import ClassMaps, write_maps
-from excel_cam.report.marks import CLASS_COLOURS
+from excel_cam.labels.colours import CLASS_COLOURS
 from excel_cam.report.measure import doubt_of_label, doubt_of_maps
 
 Run = Callable[..., Result]
