@@ -6,9 +6,9 @@
 SET holds JPEGImages, SegmentationClass and tags.csv, as examples/pictograms/scenes.py writes them. Every row is mIoU
 over the whole set with a 95 % interval: the images are drawn anew, with replacement, 2,000 times (bootstrap), the
 same draws for all rows, so that the last column can give the interval of a row's difference to the reference row.
-Where SET has a drawings.csv, the drawings are weighted anew too: an image counts as often as it was drawn, times a weight
-of each of its drawings (product reweighting with exponential weights: Owen and Eckles, Bootstrapping data arrays of
-arbitrary order, Annals of Applied Statistics 6, 2012), so that the interval tells how sure the figure is for other
+Where SET has a drawings.csv, the drawings are weighted anew too: an image counts as often as it was drawn, times a
+weight of each of its drawings (product reweighting with exponential weights: Owen and Eckles, Bootstrapping data arrays
+of arbitrary order, Annals of Applied Statistics 6, 2012), so that the interval tells how sure the figure is for other
 drawings, not only for other scenes of these.
 """
 
