@@ -6,9 +6,10 @@
 SET holds JPEGImages, SegmentationClass and tags.csv, as examples/pictograms/scenes.py writes them. Every row is mIoU
 over the whole set with a 95 % interval: the images are drawn anew, with replacement, 2,000 times (bootstrap), the
 same draws for all rows, so that the last column can give the interval of a row's difference to the reference row.
-Where SET has a drawings.csv, the drawings are drawn anew too: an image counts as often as it was drawn, times as often
-as each of its drawings was (Owen's pigeonhole bootstrap, Annals of Applied Statistics 1, 2007), so that the interval
-tells how sure the figure is for other drawings, not only for other scenes of these.
+Where SET has a drawings.csv, the drawings are weighted anew too: an image counts as often as it was drawn, times a
+weight of each of its drawings (product reweighting with exponential weights: Owen and Eckles, Bootstrapping data arrays
+of arbitrary order, Annals of Applied Statistics 6, 2012), so that the interval tells how sure the figure is for other
+drawings, not only for other scenes of these.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def score(per_image: Confusion) -> float:
 
 
 def draw_weights(shown: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """(DRAWS, n): how often each image counts, when images and what they show are drawn anew.
+    """(DRAWS, n): how much each image counts, when images and what they show are drawn anew.
 
     shown: names of the drawings of each image; empty for images whose drawings are not known. Equal input, equal draws.
     """
@@ -139,7 +140,8 @@ def draw_weights(shown: Sequence[Sequence[str]]) -> NDArray[np.float64]:
     places = {name: place for place, name in enumerate(sorted({name for names in shown for name in names}))}
     if not places:
         return weights.astype(np.float64)
-    times = np.stack([np.bincount(rng.integers(len(places), size=len(places)), minlength=len(places)) for _ in weights])
+    # Weights of mean and variance 1, as counts have, but never 0: a class with few drawings stays in every draw.
+    times = rng.exponential(size=(DRAWS, len(places)))
     own = [np.array([places[name] for name in names], np.int64) for names in shown]
     both: NDArray[np.float64] = weights * np.stack([times[:, rows].prod(axis=1) for rows in own], axis=1)
     return both.astype(np.float64)

@@ -49,19 +49,20 @@ def test_the_bootstrap_draws_images_and_is_repeatable() -> None:
 
 
 def test_drawings_are_drawn_anew_too() -> None:
-    """Two drawings in 40 scenes: how often each was drawn moves the figure more than which scenes were."""
+    """Two drawings in 40 scenes: what each counts moves the figure more than which scenes were drawn."""
     good, bad = np.diag([5, 5]), np.array([[5, 0], [5, 0]])
     matrices = np.stack([good, bad] * 20)
     scenes = draw_weights([()] * 40)
     both = draw_weights([("good",), ("bad",)] * 20)
-    assert np.array_equal(both[:, 0] == 0, (both[:, ::2].sum(axis=1) == 0) | (scenes[:, 0] == 0))
+    assert np.array_equal(both == 0, scenes == 0)
     widths = [np.ptp(np.nanpercentile(bootstrap(matrices, weights), [2.5, 97.5])) for weights in (scenes, both)]
     assert widths[1] > 1.5 * widths[0]
     pair = draw_weights([("a", "b"), ("a",), ("b",)])
     alone = draw_weights([()] * 3)
     times = pair / np.where(alone == 0, np.nan, alone)
     known = ~np.isnan(times).any(axis=1)
-    assert np.array_equal(times[known, 0], times[known, 1] * times[known, 2])
+    np.testing.assert_allclose(times[known, 0], times[known, 1] * times[known, 2])
+    assert times[known, 1].mean() == pytest.approx(1, abs=0.2)
 
 
 def test_what_scenes_show_is_read_from_their_set(tmp_path: Path) -> None:
