@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from drawn import VOC_TAGS, draw_photograph
+from hypothesis import settings
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Models and images are tiny here: threads would wait for one another longer than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -455,7 +455,7 @@ def test_without_pycocotools_the_extra_is_named(
     excel_cam: Run, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    assert "excel-cam[coco]" in error_line(excel_cam(*arguments(made, "coco-json")), 2)
+    assert "pip install '.[coco]'" in error_line(excel_cam(*arguments(made, "coco-json")), 2)
 
 
 def test_a_folder_of_other_photographs_is_not_replaced(excel_cam: Run, made: SimpleNamespace) -> None:

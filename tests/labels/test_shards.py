@@ -186,7 +186,7 @@ def test_a_share_without_images_has_nothing_to_do(excel_cam: Run, arguments: lis
     result = excel_cam(*arguments, "--out", tmp_path / "out", "--shard", "30/40")
     assert result.exit_code == 0
     assert "shard 30/40 (--shard): 0 of 20 images" in result.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("value", ["3/3", "1", "-1/2", "a/b", "1/0", "0.5/2", ""])
