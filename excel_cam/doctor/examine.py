@@ -22,10 +22,10 @@ from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.masks import mask_names, mask_path, value_counts, values_text
-from excel_cam.files.lists import drop_image_suffix
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.folder import photographs_of
 from excel_cam.tags.lookup import Tags
+from excel_cam.tags.match import match_names
 
 MOSTLY = 0.5  # share of 255 above which a label is worth a warning
 
@@ -144,7 +144,7 @@ def _examine_all(examination: Examination, names: Sequence[str], on_label: Calla
     """Examine the labels of these names; see `examine`."""
     labels = examination.labels
     photographs = None if examination.images is None else photographs_of(examination.images, labels, names)
-    tags = None if examination.tags is None else _by_label_name(examination.tags, set(names))
+    tags = None if examination.tags is None else match_names(examination.tags, set(names), "--tags")
     counts = _Counts()
     for name in names:
         size = _examine_label(examination, name, None if tags is None else tags.get(name), counts)
@@ -163,10 +163,6 @@ def _examine_all(examination: Examination, names: Sequence[str], on_label: Calla
         for name in sorted(set(tags).difference(names)):
             counts.found.add("tags-without-label", name)
     return _conclude(examination, len(names), counts)
-
-
-def _by_label_name(tags: Tags, names: set[str]) -> Tags:
-    return {name if name in names else drop_image_suffix(name): classes for name, classes in tags.items()}
 
 
 def _examine_label(

@@ -268,3 +268,9 @@ def _odd_base() -> KnowledgeBase:
     from excel_cam.knowledge.base import empty_knowledge
 
     return empty_knowledge("é", ("sky", "ground"), ("sky", "ground"), ("a {}.", "the {}."), [], has_background=False)
+
+
+def test_attributes_are_as_many_as_the_model_records(excel_cam: Run) -> None:
+    result = excel_cam("kb", "show", "voc", "cat", "--attributes", "--model", "excel-cam-demo")
+    assert result.exit_code == 0, result.stderr
+    assert "strongest of 40 attributes:" in result.stdout

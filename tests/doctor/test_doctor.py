@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -410,3 +411,12 @@ def test_nothing_is_mended_while_a_run_writes_there(made: SimpleNamespace, excel
         assert "at work" not in excel_cam("doctor", made.labels, "--dataset", "voc").output
     assert excel_cam("doctor", made.labels, "--dataset", "voc", "--fix").exit_code == 0
     assert palette.read_bytes() != before
+
+
+def test_tags_are_found_in_either_spelling_of_letters_with_marks(made: SimpleNamespace, excel_cam: Run) -> None:
+    for folder, suffix in ((made.labels, ".png"), (made.images, ".jpg")):
+        (folder / f"image01{suffix}").rename(folder / (unicodedata.normalize("NFD", "café") + suffix))
+    rows = [row.replace("image01,", unicodedata.normalize("NFC", "café.jpg,")) for row in made.rows]
+    made.tags.write_text("\n".join(["name,classes", *rows]) + "\n", "utf-8")
+    status, found = examine(excel_cam, made)
+    assert (status, found) == (0, {})

@@ -83,11 +83,15 @@ def _attributes(
     from excel_cam.model.clip import load_model
     from excel_cam.model.text_bank import build_text_bank
     from excel_cam.model.text_rows import sentence_rows
+    from excel_cam.model.words_file import recorded_settings
 
-    settings = Settings(clusters=clusters, keep=keep)
     if not base.sentence_count:
         raise KnowledgeError(f"the knowledge base '{base.dataset}' has no sentences, so there are no attributes")
-    model = load_model(chosen_model(ctx))
+    choice = chosen_model(ctx)
+    if clusters is None and (recorded := recorded_settings(choice.name).get("clusters")) is not None:
+        clusters = min(recorded, base.sentence_count)  # as `generate` takes it with this model
+    settings = Settings(clusters=clusters, keep=keep)
+    model = load_model(choice)
     bank = build_text_bank(base, model, settings)
     attributes = bank.bank.astype(float)
     shares = attribute_shares(bank.plain[index : index + 1].astype(float), attributes, settings.keep)[0]
