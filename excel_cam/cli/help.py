@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from excel_cam.cli.terminal import show
 from excel_cam.settings import SegmentationSettings, Settings
 
 _SETTINGS = [entry.name for record in (Settings, SegmentationSettings) for entry in dataclasses.fields(record)]
@@ -36,7 +37,7 @@ _ALL_META = "excel_cam.help_all"
 def _show_all(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         ctx.meta[_ALL_META] = True
-        click.echo(ctx.get_help(), color=ctx.color)
+        show(ctx.get_help())
         ctx.exit()
 
 

@@ -767,13 +767,14 @@ def test_kb_build_says_what_it_did(
     (path,) = (cache / "text").iterdir()
     assert lines[1].startswith("text bank: 45 text rows (20 classes), 112 attributes, from 445 texts in ")
     assert lines[1].endswith(f" s, cached as {path}")
-    assert len(lines) == 2
+    following = "next: excel-cam generate --dataset voc --out labels/"
+    assert lines[2:] == [following]
     no_encoding()
     second = excel_cam("kb", "build", "--dataset", "voc", *model_arguments)
     assert (second.exit_code, second.stdout) == (0, "")
     assert second.stderr.splitlines()[1:] == [
-        f"text bank: 45 text rows (20 classes), 112 attributes, from the cache {path}"
-    ]
+        f"text bank: 45 text rows (20 classes), 112 attributes, from the cache {path}", following,
+    ]  # fmt: skip
 
 
 def test_kb_build_writes_the_bank(
@@ -783,7 +784,9 @@ def test_kb_build_writes_the_bank(
     result = excel_cam("kb", "build", "--kb", pets_file, "--bank", out, *model_arguments)
     assert result.exit_code == 0
     assert "text bank: 6 text rows (3 classes), 5 attributes, from 24 texts in " in result.stderr
-    assert result.stderr.splitlines()[-1] == f"written: {out}"
+    assert result.stderr.splitlines()[-2:] == [
+        f"written: {out}", f"next: excel-cam generate ... --kb {out.parents[1] / 'pets.json'}",
+    ]  # fmt: skip
     with np.load(out, allow_pickle=False) as stored:
         content = dict(stored)
     assert list(content) == ["names", "plain", "bank", "text"]

@@ -97,7 +97,7 @@ def evaluate(
     else:
         evaluation = evaluate_labels(labels, masks, class_names, names, counted, has_background=has_background)
         _print(as_json, evaluation, format_evaluation(evaluation, sort == "gap"))
-    if not as_json:
+    if not as_json and expect is None:
         shown = ["--dataset", "demo"] if dataset == "demo" else ["--images", "PHOTOGRAPHS", "--truth", truth]
         say_next(reporter(quiet=False), ["view", labels, *shown, "--sort", "iou", "--out", "report.html"])
     if expect is not None:
