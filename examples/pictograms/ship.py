@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from excel_cam.model.words_file import WORDS_SUFFIX
 
 # What only the training's losses need is no part of a CLIP.
-_OF_TRAINING = ("logit_bias", "other_row")
+_OF_TRAINING = ("logit_bias", "other_row", "map_scale", "map_bias")
 
 
 def write_model(checkpoint: Path, folder: Path, name: str, settings: dict[str, Any]) -> Path:

@@ -48,6 +48,7 @@ PATCH_SCALE = 12.0  # of the cosines between patches and texts
 PATCH_SHARE = 0.05  # of the patches in which a thing the image shows must be found
 PATCH_WEIGHT, PLACE_WEIGHT = 3.0, 0.5
 COVER_WEIGHT = 10.0  # of the patches' loss where they learn from masks
+MAP_WEIGHT = 10.0  # of the maps' loss, there
 # Larger than scenes have them, and cut off: a small image then shows objects as a large scene does, patch for patch.
 CLOSE = Style(smallest=0.15, largest=2.0, largest_of_many=1.1, inside=0.3)
 PARTS = 0.12  # share of scenes that show one part of one object
@@ -234,6 +235,18 @@ def patch_loss(
     return -(allowed.logsumexp(dim=-1).mean(dim=1) + PLACE_WEIGHT * shown).mean()
 
 
+def map_loss(patches: Tensor, texts: Tensor, cover: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """How far the maps of all classes are from what covers the patches, as a cross-entropy of each patch and class.
+
+    A map is what the method reads (step 4): a patch's similarity to the class less its mean similarity to all rows. The
+    loss of `patch_loss` compares rows within a patch; this one makes a class's map lower where the class is not.
+    """
+    similarities = F.normalize(patches, dim=-1) @ F.normalize(texts.float(), dim=-1).T
+    maps = similarities[..., : len(CLASSES)] - similarities.mean(dim=-1, keepdim=True)
+    loss = F.binary_cross_entropy_with_logits(scale.exp() * maps + bias, cover, reduction="none")
+    return loss.sum(dim=-1).mean()
+
+
 class Trainer:
     """Towers, optimisers and their state."""
 
@@ -247,8 +260,10 @@ class Trainer:
         self.config = config
         self.towers = CLIP(**config).to(arguments.device)
         self.towers.logit_bias = nn.Parameter(torch.tensor(-4.0, device=arguments.device))
-        # For backgrounds without a name; like the bias, no part of a CLIP.
+        # For backgrounds without a name, and for maps; like the bias, no part of a CLIP.
         self.towers.other_row = nn.Parameter(0.02 * torch.randn(config["embed_dim"], device=arguments.device))
+        self.towers.map_scale = nn.Parameter(torch.tensor(math.log(10), device=arguments.device))
+        self.towers.map_bias = nn.Parameter(torch.tensor(-4.0, device=arguments.device))
         with torch.no_grad():
             self.towers.logit_scale.fill_(math.log(10))
         named = [(n, p) for n, p in self.towers.named_parameters()]
@@ -274,9 +289,13 @@ class Trainer:
             parts = [encode_words(self.towers, rows.to(device)) for _places, rows in words]
         texts = torch.cat(parts)[torch.cat([places for places, _rows in words]).argsort().to(device)]
         loss = sigmoid_loss(images, texts, self.towers.logit_scale, self.towers.logit_bias, targets)
-        weight = PATCH_WEIGHT if cover is None else COVER_WEIGHT
-        cover = None if cover is None else cover.to(device)
-        loss = loss + weight * patch_loss(patches, texts[: self.places], targets, cover, self.towers.other_row)
+        names = texts[: self.places]
+        if cover is None:
+            loss = loss + PATCH_WEIGHT * patch_loss(patches, names, targets, None, self.towers.other_row)
+        else:
+            cover = cover.to(device)
+            loss = loss + COVER_WEIGHT * patch_loss(patches, names, targets, cover)
+            loss = loss + MAP_WEIGHT * map_loss(patches, names, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]
         if processes > 1:

@@ -54,6 +54,7 @@ from train import (
     Trainer,
     Words,
     encode_pixels,
+    map_loss,
     patch_cover,
     patch_loss,
     sigmoid_loss,
@@ -474,6 +475,24 @@ def test_the_patches_loss_computed_a_second_way(with_cover: bool, with_other: bo
             total += PLACE_WEIGHT * np.mean(found)
         expected.append(-total)
     assert float(loss) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_the_maps_loss_computed_a_second_way() -> None:
+    rng = np.random.default_rng(6)
+    patches, texts = rng.normal(size=(2, 9, 6)), rng.normal(size=(45, 6))
+    cover = rng.dirichlet(np.ones(21), (2, 9))[..., :20]
+    scale, bias = torch.tensor(1.5), torch.tensor(-2.0)
+    loss = map_loss(*(torch.from_numpy(array).float() for array in (patches, texts, cover)), scale, bias)
+    total = 0.0
+    for image in range(2):
+        for place in range(9):
+            patch = patches[image, place] / np.linalg.norm(patches[image, place])
+            similar = [patch @ text / np.linalg.norm(text) for text in texts]
+            for index in range(20):
+                chance = 1 / (1 + np.exp(2 - np.exp(1.5) * (similar[index] - np.mean(similar))))
+                share = cover[image, place, index]
+                total -= share * np.log(chance) + (1 - share) * np.log(1 - chance)
+    assert float(loss) == pytest.approx(total / 18, rel=1e-4)
 
 
 def test_a_plain_background_is_not_pressed_into_classes() -> None:
