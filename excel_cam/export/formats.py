@@ -52,6 +52,7 @@ class Format(ABC):
     needs_background: ClassVar[bool] = True  # whether it can make nothing of labels without a background class
     one_suffix: ClassVar[bool] = False  # whether all photographs have to end alike
     upright: ClassVar[bool] = False  # whether its tool turns photographs upright, by EXIF; labels have to be, then
+    edited_in_place: ClassVar[bool] = False  # whether people correct the images' files where they were written
     parts_folder: ClassVar[str] = ""  # of images' files that are joined, and removed, at the end; "" where they stay
     final_files: ClassVar[tuple[str, ...]] = ()  # written once all images are
     reserved: ClassVar[tuple[str, ...]] = ()  # names of labels that are no classes

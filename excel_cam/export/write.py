@@ -118,11 +118,29 @@ def _plan(export: Export) -> _Plan:
     plan = _Plan(export, names, suffixes, earlier)
     complete = _is_complete(plan)
     joined = complete and bool(export.format.parts_folder)
+    if export.format.edited_in_place and not export.overwrite:
+        _refuse_edited(export, finished)
     pending = _pending(export, names, finished, joined)
     if joined and pending:  # the others' parts are gone
         pending = _pending(export, names, finished, False)
     kept = {name: finished[name] for name in names if name not in pending}
     return replace(plan, kept=kept, pending=pending, complete=complete and not pending)
+
+
+def _refuse_edited(export: Export, finished: dict[str, Finished]) -> None:
+    """Raise `OutputError` where people have changed files that were exported: to make them anew would lose their work.
+
+    A file that is cut off or empty is nobody's work.
+    """
+    paths = [export.out / export.format.image_file(name) for name, entry in finished.items() if
+             _content(export, name) not in ("", entry.content)]  # fmt: skip
+    edited = [path for path in paths if parse_object(path.read_text("utf-8", "replace"))]
+    if edited:
+        raise OutputError(
+            f"{len(edited):,} files were changed since they were exported, first {edited[0]}; bring them back with "
+            f"`excel-cam import {export.out} --from {export.format.name} --out {export.labels}`, or add --overwrite to "
+            "make them anew"
+        )
 
 
 def _read_record(export: Export) -> dict[str, Any]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import cache_folder
 
-# Folder in the cache folder -> what its files are, and how their names end
-_KINDS = {"text": ("text rows of knowledge bases", ".npz"), "models": ("identities of models", ".json")}
+# Folder in the cache folder -> what its files are, and how they are called: other files there are somebody else's.
+_KINDS = {
+    "text": ("text rows of knowledge bases", re.compile(r"[A-Za-z0-9_-]+-[0-9a-f]{32}\.npz")),
+    "models": ("identities of models", re.compile(r"[0-9a-f]{32}\.json")),
+}
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ def list_caches() -> list[Cache]:
     return [] if root is None else [_cache(root / name, *kind) for name, kind in _KINDS.items()]
 
 
-def _cache(folder: Path, what: str, suffix: str) -> Cache:
-    sizes = {}
+def _cache(folder: Path, what: str, called: re.Pattern[str]) -> Cache:
+    sizes: dict[Path, int] = {}
+    if folder.is_symlink():  # a folder of somebody's: nothing here makes such links
+        return Cache(what, folder, (), 0)
     with contextlib.suppress(OSError), os.scandir(folder) as entries:  # not there so far, or not to be read
         for entry in entries:
-            if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
+            if called.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 sizes[Path(entry.path)] = entry.stat(follow_symlinks=False).st_size
     return Cache(what, folder, tuple(sorted(sizes)), sum(sizes.values()))
 

@@ -64,21 +64,28 @@ class LabelValues:
         return value
 
 
+_MOST_COMPARED = 10**9  # a minute's work, and a hundred times what people draw
+
 # Reads what a tool wrote at a path; of things left out it tells `Report`.
 Reader = Callable[[Path, LabelValues, Report], Iterator[Corrected]]
 
 
 def checked_size(height: object, width: object, where: str) -> tuple[int, int]:
     """(H, W) as a file gives them; raises `DataError` for what cannot be an image's size."""
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+    if not (type(height) is int and type(width) is int and height > 0 and width > 0):  # true is no size
         raise DataError(f"{where}: expected the image's height and width, found {quoted(height)} and {quoted(width)}")
     if height * width > MAX_PIXELS:
         raise DataError(f"{where}: {width:,} x {height:,} pixels, at most {MAX_PIXELS // 10**6} megapixels are read")
     return height, width
 
 
-def checked_points(points: object, where: str) -> list[tuple[float, float]]:
-    """(x, y) of an outline, or of the two ends of another shape; raises `DataError` where they are something else."""
+def checked_points(points: object, height: int, where: str) -> list[tuple[float, float]]:
+    """(x, y) of an outline, or of the two ends of another shape; raises `DataError` where they are something else.
+
+    height: of the image. Every row is compared with every side of an outline, so there may be only so many.
+    """
+    if isinstance(points, list) and len(points) * height > _MOST_COMPARED:
+        raise DataError(f"{where}: an outline of {len(points):,} points in {height:,} rows is not read")
     if isinstance(points, list) and all(_is_point(point) for point in points):
         return [(float(x), float(y)) for x, y in points]
     raise DataError(f"{where}: expected points as [x, y] pairs, found {quoted(points)}")

@@ -94,7 +94,10 @@ def _entries(data: dict[str, Any], where: str) -> tuple[str, ...]:
 
 def _path(address: str) -> str:
     """The path in an address, from / on: of local files the one behind `d=`, of a bucket that with its name."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # text that is no address
+        return ""
     if local := parse_qs(parts.query).get("d"):
         return f"/{local[0].lstrip('/')}"
     if parts.scheme and parts.scheme not in ("http", "https"):  # keys of buckets are not escaped
@@ -139,7 +142,7 @@ def _area(content: dict[str, Any], size: tuple[int, int], where: str) -> NDArray
             return decode_brush(content["rle"], size)
         except ValueError as error:
             raise DataError(f"{where}: a brush region cannot be read: {error}; {_REMEDY}") from None
-    points = checked_points(content["points"], where) if "points" in content else _corners(content, where)
+    points = checked_points(content["points"], size[0], where) if "points" in content else _corners(content, where)
     if len(points) < 3:
         raise DataError(f"{where}: a polygon of {len(points)} points")
     # Shares of the image in percent -> pixels, of which the centres are whole numbers.

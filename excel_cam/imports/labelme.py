@@ -10,6 +10,7 @@ import binascii
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
 from excel_cam.files.annotations.outlines import fill_ellipse, fill_polygon, fill_rectangle
-from excel_cam.files.annotations.tree import Tree, open_tree, temporary_file
+from excel_cam.files.annotations.tree import OneFile, Tree, open_tree, temporary_file
 from excel_cam.files.images.masks import DAMAGE_ERRORS
 from excel_cam.files.images.open_image import MASKS, open_image
 from excel_cam.files.json_file import read_json
+from excel_cam.files.machine import raise_if_machine
 from excel_cam.imports.corrected import Corrected, LabelValues, checked_points, checked_size
 from excel_cam.wording import Report, quoted
 
 _SUFFIX = ".json"
+_LARGEST_RADIUS = 100_000.0  # pixels
 _POLYGONS = ("polygon", "oriented_rectangle")
 _NO_AREAS = ("line", "linestrip", "point", "points")
 
@@ -37,9 +40,8 @@ def read_labelme(source: Path, values: LabelValues, report: Report) -> Iterator[
     """
     others, found = Counter[str](), 0
     is_file = source.suffix == _SUFFIX and source.is_file()
-    with open_tree(source.parent if is_file else source) as tree:
-        files = [file for file in tree.files if file.endswith(_SUFFIX)]
-        for file in [source.name] if is_file else files:
+    with open_tree(source) if not is_file else nullcontext(OneFile(source)) as tree:
+        for file in [file for file in tree.files if file.endswith(_SUFFIX)]:
             content = _content(tree, file)
             if content is not None:
                 found += 1
@@ -88,7 +90,7 @@ def _paint(
 
 def _area(kind: object, shape: dict[str, Any], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
     """The (H, W) pixels of a shape."""
-    points = checked_points(shape.get("points"), where)
+    points = checked_points(shape.get("points"), size[0], where)
     if kind in _POLYGONS and len(points) > 2:
         return fill_polygon(points, size)
     if len(points) == 2:
@@ -99,6 +101,8 @@ def _area(kind: object, shape: dict[str, Any], size: tuple[int, int], where: str
             return fill_rectangle((min(x, other_x), min(y, other_y), max(x, other_x), max(y, other_y)), size)
         if kind == "circle":
             radius = math.hypot(other_x - x, other_y - y)
+            if radius > _LARGEST_RADIUS:  # what draws it has no end for much larger ones
+                raise DataError(f"{where}: a circle of radius {radius:,.0f} is not read")
             return fill_ellipse((x - radius, y - radius, x + radius, y + radius), size)
     raise DataError(f"{where}: a {quoted(kind)} of {len(points)} points is not read")
 
@@ -110,6 +114,7 @@ def _pasted(text: object, corner: tuple[int, int], size: tuple[int, int], where:
         with temporary_file(content, ".png") as path, open_image(path, MASKS) as picture:
             pixels = np.asarray(picture.convert("L")) > 0
     except (binascii.Error, *DAMAGE_ERRORS) as error:
+        raise_if_machine(error, Path(where))
         raise DataError(f"{where}: its mask cannot be read ({error}); save it again in labelme") from None
     area = np.zeros(size, bool)
     top, left = corner

@@ -51,9 +51,8 @@ def recall(choice: ModelChoice) -> tuple[str, dict[str, Any]] | None:
         found = read_json(path, "remembered model", remedy="remove it", optional=True)
     except DataError:
         return None
-    if not isinstance(found, dict) or not isinstance(found.get("name"), str) or not isinstance(found["resolved"], dict):
-        return None
-    return found["name"], found["resolved"]
+    name, resolved = (found or {}).get("name"), (found or {}).get("resolved")
+    return (name, resolved) if isinstance(name, str) and isinstance(resolved, dict) else None
 
 
 def _path(choice: ModelChoice) -> Path | None:

@@ -255,3 +255,16 @@ def test_tags_of_voc_made_for_other_images_say_so(excel_cam: Run, voc_root: Path
         "--out", voc_root / "labels", *model_arguments,
     )  # fmt: skip
     assert "none of the file's 1 names, first 'IMG_0001', is an image here" in result.stderr
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"name": "x"}', '{"name": 3, "resolved": {}}', "[" * 5000, "\\0"])
+def test_a_damaged_memory_of_the_model_is_no_condition(
+    excel_cam: Run, photos: Path, options: list[str], damage: str
+) -> None:
+    command = ["label", photos / "a.jpg", "--classes", "cat", *options]
+    assert excel_cam(*command).exit_code == 0
+    for path in (Path(os.environ["EXCEL_CAM_CACHE"]) / "models").iterdir():
+        path.write_text(damage)
+    again = excel_cam(*command)
+    assert again.exit_code == 0
+    assert again.stdout.strip().endswith("(kept)")

@@ -21,8 +21,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder with a file of each kind, and files that excel-cam never wrote."""
     folder = tmp_path / "cache"
     for name, content in (
-        ("text/voc-0.npz", "12345"),
-        ("models/0.json", "{}"),
+        (f"text/voc-{'0' * 32}.npz", "12345"),
+        (f"models/{'a' * 32}.json", "{}"),
+        ("models/mymodel.json", "{}"),
+        ("text/features.npz", ""),
         ("text/mine.txt", ""),
         ("thesis.npz", ""),
     ):
@@ -57,7 +59,18 @@ def test_clear_says_what_it_removes_and_leaves_what_is_not_its_own(excel_cam: Ru
         f"removing 1 file, 2 bytes: identities of models in {cache / 'models'}",
     ]
     left = sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file())
-    assert left == ["text/mine.txt", "thesis.npz"]
+    assert left == ["models/mymodel.json", "text/features.npz", "text/mine.txt", "thesis.npz"]
+
+
+def test_a_linked_folder_is_somebody_elses(excel_cam: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = tmp_path / "theirs" / f"voc-{'0' * 32}.npz"
+    theirs.parent.mkdir()
+    theirs.write_text("12345")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "text").symlink_to(theirs.parent)
+    monkeypatch.setenv("EXCEL_CAM_CACHE", str(tmp_path / "cache"))
+    assert excel_cam("info", "--clear").exit_code == 0
+    assert theirs.exists()
     assert excel_cam("info", "--clear").exit_code == 0
 
 
@@ -70,7 +83,7 @@ def test_every_extra_that_a_user_installs_is_told() -> None:
 def test_weights_in_the_cache_are_told_by_the_name_that_runs_them(
     excel_cam: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = cache / "text" / "voc-0.npz"
+    file = cache / "text" / f"voc-{'0' * 32}.npz"
     monkeypatch.setattr(
         "excel_cam.model.at_hand.cached_weights", lambda record: file if record["model"] == "ViT-B-16" else None
     )

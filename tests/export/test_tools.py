@@ -322,6 +322,26 @@ def test_fiftyones_own_importer_reads_it(excel_cam: Run, made: SimpleNamespace) 
     assert all(np.array_equal(mask, upright(str(path.with_suffix("")))) for path, mask in read.items())
 
 
+def test_what_people_changed_in_place_is_not_made_anew(excel_cam: Run, made: SimpleNamespace) -> None:
+    export(excel_cam, made, "labelme")
+    path = made.out / "a b.json"
+    content = json.loads(path.read_text())
+    content["shapes"].append({"label": "cat", "shape_type": "rectangle", "points": [[0, 0], [3, 3]]})
+    path.write_text(json.dumps(content, indent=2))
+    edited = path.read_bytes()
+    command = export_arguments(made, "labelme")
+    result = excel_cam(*command)
+    assert result.exit_code == 1
+    assert "1 files were changed since they were exported" in result.stderr
+    assert "excel-cam import" in result.stderr
+    assert path.read_bytes() == edited
+    path.write_bytes(edited[:-40])  # what was cut off is nobody's work
+    assert excel_cam(*command).exit_code == 0
+    path.write_bytes(edited)
+    assert excel_cam(*command, "--overwrite").exit_code == 0
+    assert path.read_bytes() != edited
+
+
 # ---- all of them
 
 

@@ -447,6 +447,13 @@ def test_names_of_uploads(excel_cam: Run, made: SimpleNamespace, tmp_path: Path)
         ([region("brushlabels", "cat", format="rle", rle=[1, 2, 3])], "a brush region cannot be read"),
         ([region("brushlabels", "dog", format="rle", rle=[])], "label 'dog' is none of the classes"),
         ([region("brushlabels", "cat", rle="AAAA")], "a brush region cannot be read"),
+        ([region("brushlabels", "cat", rle=3 * 10**9)], "its run lengths are not bytes"),
+        ([region("brushlabels", "cat", rle=10**30)], "its run lengths are not bytes"),
+        ([region("polygonlabels", "cat", (True, True), points=[])], "expected the image's height and width"),
+        (
+            [region("polygonlabels", "cat", (10**5, 100), points=[[0, 0]] * 10_001)],
+            "an outline of 10,001 points in 100,000 rows is not read",
+        ),
         ([region("rectanglelabels", "dog", x=0, y=0, width=1, height=1)], "label 'dog' is none of the classes"),
         ([region("rectanglelabels", ["cat", "tea pot"], x=0, y=0, width=1, height=1)], "expected one label"),
         ([region("rectanglelabels", "cat", x="a", y=0, width=1, height=1)], "expected a rectangle in numbers"),
@@ -524,6 +531,10 @@ def test_labelmes_other_shapes(excel_cam: Run, made: SimpleNamespace, tmp_path: 
         ({"label": "cat", "shape_type": "mask", "points": [[0, 0], [1, 1]], "mask": "?"}, "its mask cannot be read"),
         ({"label": "cat", "points": "no"}, "expected points as [x, y] pairs"),
         (
+            {"label": "cat", "shape_type": "circle", "points": [[0, 0], [1_000_000, 0]]},
+            "a circle of radius 1,000,000 is not read",
+        ),
+        (
             {"label": "cat", "shape_type": "mask", "points": [[10, 9], [11, 10]],
              "mask": encoded(np.ones((2, 2), bool))},
             "its mask leaves the image",
@@ -540,6 +551,25 @@ def test_what_labelme_cannot_have_meant_is_said(
     assert complaint in line
     assert "renamed.json: shape 1" in line
     assert contents(made.labels) == before
+
+
+def test_what_lies_beside_a_single_file_is_not_looked_at(
+    excel_cam: Run, made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = labelme_file(made, tmp_path, {"label": "cat", "shape_type": "rectangle", "points": [[3, 4], [0, 0]]})
+    monkeypatch.setattr("excel_cam.files.annotations.tree.walk_folders", lambda *_: pytest.fail("walked"))
+    result = excel_cam(*bring(made, "labelme", source, "--classes", made.classes, "--overwrite"))
+    assert result.exit_code == 0, result.stderr
+
+
+def test_text_in_a_task_that_looks_like_a_broken_address(excel_cam: Run, made: SimpleNamespace, tmp_path: Path) -> None:
+    shape = region("polygonlabels", "cat", points=[[0, 0], [50, 0], [50, 50]])
+    source = project(tmp_path, shape, image="/data/upload/1/0a1b2c3d-empty.jpg", caption="//[not an address")
+    result = excel_cam(*bring(made, "label-studio", source, "--classes", made.classes, "--overwrite"))
+    assert result.exit_code == 0, result.stderr
+    source = project(tmp_path, shape, image="http://[x/a.jpg")
+    line = error_line(excel_cam(*bring(made, "label-studio", source, "--classes", made.classes)))
+    assert "no photograph's address" in line
 
 
 # ---- names, sizes, classes

@@ -29,6 +29,7 @@ class Labelme(Format):
     name = "labelme"
     needs_background = False
     upright = True
+    edited_in_place = True
     reserved = (BACKGROUND, IGNORED)
     final_files = ("labels.txt",)
 

@@ -55,6 +55,8 @@ def decode_brush(code: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_
     """The (H, W) region of a code, whoever wrote it. Raises ValueError, with a reason for people, for a damaged one."""
     height, width = size
     try:
+        if not isinstance(code, Sequence):
+            raise TypeError  # of a number `bytes` would make so many zeros
         content = bytes(code)
     except (TypeError, ValueError):
         raise ValueError("its run lengths are not bytes") from None

@@ -56,6 +56,13 @@ class Tree:
                 raise DataError(f"{self.where(file)}: expected UTF-8 text, cannot read it ({error})") from None
 
 
+class OneFile(Tree):
+    """A single file, where others beside it are nobody's business."""
+
+    def __init__(self, path: Path) -> None:
+        self.root, self.files = path.parent, (path.name,)
+
+
 class _Archive(Tree):
     """The files of a zip archive; each is unpacked under a name of ours, whatever its own leads to."""
 
