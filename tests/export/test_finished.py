@@ -16,6 +16,7 @@ from exports import STAMP, arguments, contents, error_line, patch_maps
 from PIL import Image
 
 from excel_cam.export import write as export_module
+from excel_cam.export.finished import parse_object
 from excel_cam.export.trainers import TRAINERS
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.class_maps import write_maps
@@ -47,8 +48,11 @@ def test_damaged_files_are_made_again(excel_cam: Run, made: SimpleNamespace, to:
             continue
         flipped = bytearray(content)
         flipped[len(content) // 2] ^= 4
-        # A changed configuration is the user's own; see below.
-        versions = [content[: len(content) // 2], b""] + ([] if path.suffix == ".py" else [bytes(flipped)])
+        # A changed configuration is the user's own, see below, and so is a file of labelme that still is JSON.
+        is_users_own = path.suffix == ".py" or (
+            to == "labelme" and bool(parse_object(flipped.decode("utf-8", "replace")))
+        )
+        versions = [content[: len(content) // 2], b""] + ([] if is_users_own else [bytes(flipped)])
         for damaged in versions:
             path.write_bytes(damaged)
             os.utime(path, ns=(time, time))
