@@ -14,8 +14,8 @@ _SETTINGS = [entry.name for record in (Settings, SegmentationSettings) for entry
 # Headings, and the parameters under them; `--help` names only the options of those in _RARELY_NEEDED.
 _GROUPS = {
     "What": (
-        "source", "form", "dataset", "root", "split", "labels", "truth", "images", "tags", "all_classes", "classes",
-        "knowledge", "names_from", "names", "cams_read", "trainer", "lvc",
+        "source", "dataset", "root", "split", "labels", "truth", "images", "tags", "all_classes", "classes",
+        "knowledge", "names_from", "names", "trainer", "lvc",
     ),
     "Where to": (
         "out", "cams", "strip", "bank", "curve", "plot", "png_mode", "overwrite", "overwrite_hand_made", "dry_run",

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from excel_cam.data.dataset import DataSet
 
 _INDENT = "      "
-FOR_PEOPLE = ("cvat", "label-studio", "labelme")  # exports that people correct, and that `import` reads
 
 
 def say_next(report: Report, *commands: Sequence[object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from excel_cam.files.images.image_folder import scan_images
 from excel_cam.tags.coco_json import Instances, instances_tags, read_image_list, read_instances
 from excel_cam.tags.lookup import Tags, coco_number
 from excel_cam.tags.match import match_coco_names
-from excel_cam.tags.name_finder import NameFinder
+from excel_cam.tags.name_finder import NameFinder, composed
 from excel_cam.tags.read import read_tags
 from excel_cam.wording import quoted
 
@@ -122,15 +121,11 @@ def _files(instances: Instances, folder: Path) -> dict[str, Path]:
     files = {name: folder / instances.file_names[image] for name, image in instances.names.items()}
     if all(path.name.isascii() for path in files.values()):
         return files
-    spelt = {_composed(path.name): path for path in folder.iterdir()}  # as this file system writes letters with marks
+    spelt = {composed(path.name): path for path in folder.iterdir()}  # as this file system writes letters with marks
     return {
-        name: path if path.name.isascii() or path.exists() else spelt.get(_composed(path.name), path)
+        name: path if path.name.isascii() or path.exists() else spelt.get(composed(path.name), path)
         for name, path in files.items()
     }
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _chosen_names(names: Iterable[str], found: _Split) -> list[str]:

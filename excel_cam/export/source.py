@@ -88,14 +88,10 @@ def refuse_sources(export: Export, names: Sequence[str], wanted: Sequence[Path])
                 f"{folder} lies in {export.labels}: exported files would pass for labels, or replace them; "
                 "choose another --out"
             )
-    among_maps = {folder for folder in folders if export.cams is not None and lies_in(folders[folder], export.cams)}
-    among_images = {
-        folder for folder in folders if export.images is not None and lies_in(folders[folder], export.images)
-    }
-    sources = set()
-    if export.cams is not None and among_maps:
+    sources: set[str] = set()
+    if export.cams is not None and any(lies_in(path, export.cams) for path in folders.values()):
         sources |= {os.path.realpath(export.cams / f"{name}.npz") for name in names}
-    if export.images is not None and among_images:
+    if export.images is not None and any(lies_in(path, export.images) for path in folders.values()):
         photographs = photographs_of(export.images, export.labels, names)
         sources |= {os.path.realpath(photographs[name]) for name in names}
     for path in wanted if sources else ():

@@ -33,7 +33,14 @@ from excel_cam.export.source import (
     photograph_suffixes,
     refuse_sources,
 )
-from excel_cam.files.atomic import check_writable, hash_json, json_bytes, remove_stale_parts, write_atomically
+from excel_cam.files.atomic import (
+    check_writable,
+    free_space,
+    hash_json,
+    json_bytes,
+    remove_stale_parts,
+    write_atomically,
+)
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.wording import Report, readable_size
@@ -297,10 +304,7 @@ def _refuse_existing(export: Export, names: Sequence[str], is_damaged: bool) -> 
 
 def _announce(export: Export, count: int, pending: int, needed: int, report: Report) -> None:
     """Say what will be written and what it needs; OutputError where the disk is too small for it."""
-    folder = export.out.absolute()
-    while not os.path.exists(folder):
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    free = free_space(export.out)
     kept = f", {count - pending:,} there already" if pending < count else ""
     report(
         f"{export.format.name}: {count:,} images{kept}; about {readable_size(needed)} to write to {export.out}, "

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterable, Iterator
@@ -95,6 +96,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all. Raises `OutputError`."""
     with replacing(path) as part:
         part.write_bytes(content)
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes where a folder is, or would be made."""
+    folder = folder.absolute()
+    while not os.path.exists(folder):
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def remove_stale_parts(folder: Path) -> None:

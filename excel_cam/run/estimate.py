@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import ImageError
+from excel_cam.files.atomic import free_space
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.run.generate import photograph_stages, prepare_labeller
 from excel_cam.run.plan import compare, label_path, maps_path
@@ -98,7 +97,7 @@ def estimate_run(settled: Settled, report: Report) -> Estimate:
     count = max(1, len(seconds))
     return Estimate(
         len(plan.samples), len(done), len(plan.stale), len(counted), sum(counted) / max(1, len(counted)),
-        label_bytes / count, maps_bytes / count, _free(destination.out), str(labeller.model.device),
+        label_bytes / count, maps_bytes / count, free_space(destination.out), str(labeller.model.device),
     )  # fmt: skip
 
 
@@ -107,10 +106,3 @@ def _spread(samples: list[Sample], count: int) -> list[Sample]:
     if len(samples) <= count:
         return samples
     return [samples[index * (len(samples) - 1) // (count - 1)] for index in range(count)]
-
-
-def _free(folder: Path) -> int:
-    folder = folder.absolute()
-    while not os.path.exists(folder):
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

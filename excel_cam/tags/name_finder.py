@@ -76,8 +76,8 @@ class NameFinder:
                     return name
                 if self._ending and (whole := name + self._ending) in self.known:
                     return whole
-                if not name.isascii() and (composed := self._by_composition.get(_composed(name))) is not None:
-                    return composed
+                if not name.isascii() and (same := self._by_composition.get(composed(name))) is not None:
+                    return same
                 if (same := self._of_number(name)) is not None:
                     return same
         return None
@@ -115,7 +115,7 @@ class NameFinder:
 
     @cached_property
     def _by_composition(self) -> dict[str, str]:
-        return _unique((_composed(name), name) for name in self.known if not name.isascii())
+        return _unique((composed(name), name) for name in self.known if not name.isascii())
 
     @cached_property
     def _by_number(self) -> dict[int, str]:
@@ -129,12 +129,12 @@ class NameFinder:
 
 def by_case(names: Iterable[str]) -> dict[str, str]:
     """Names without regard to case -> the name, where there is one alone."""
-    return _unique((_composed(name).casefold(), name) for name in names)
+    return _unique((composed(name).casefold(), name) for name in names)
 
 
 def case_hint(name: str, by_case_of_known: Mapping[str, str]) -> str:
     """What to add to a message on a name that is missing, where a known one differs in case alone; else nothing."""
-    similar = by_case_of_known.get(_composed(name).casefold())
+    similar = by_case_of_known.get(composed(name).casefold())
     return "" if similar in (None, name) else f"; there is {quoted(similar)}, which differs in case: write it so"
 
 
@@ -146,7 +146,7 @@ def _stems(path: str) -> Iterator[str]:
         path = stem
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     """One spelling of letters with marks: macOS writes them in two characters, nearly all others in one."""
     return unicodedata.normalize("NFC", name)
 

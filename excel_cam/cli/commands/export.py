@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.next_steps import FOR_PEOPLE
 from excel_cam.cli.options import FILE, FOLDER, overwrite_option, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.export.trainers import TRAINERS
+from excel_cam.imports.tools import TOOLS
 
 
 @click.command()
@@ -63,7 +63,7 @@ def export(
     report(
         f"{counts['written'] + counts['kept']:,} images in {out} ({counts['written']:,} new, {counts['kept']:,} kept)"
     )
-    if trainer in FOR_PEOPLE:
+    if trainer in TOOLS:
         report(f"next: load {out} into {trainer}; what was corrected there comes back with")
         report(f"      excel-cam import FILE --from {trainer} --out {labels}")
     else:
