@@ -18,7 +18,7 @@ from excel_cam.labels.png import class_shares
 from excel_cam.labels.records import failed_file
 from excel_cam.run.execute import Outcome, Tally
 from excel_cam.run.generate import run
-from excel_cam.run.photos import PhotoOutcome
+from excel_cam.run.photographs.label import PhotoOutcome
 from excel_cam.run.settle import Request, Settled, settle
 from excel_cam.wording import Report
 

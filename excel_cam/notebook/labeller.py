@@ -27,7 +27,7 @@ from excel_cam.notebook.inputs import check_image, class_indices, classes_of_ima
 from excel_cam.notebook.result import LabelledImage, value_names
 from excel_cam.run.labeller import LabelledPhotograph
 from excel_cam.run.labeller import Labeller as Steps
-from excel_cam.run.photo_classes import describe_classes, find_beside_background, read_classes
+from excel_cam.run.photographs.classes import describe_classes, find_beside_background, read_classes
 from excel_cam.settings import PRESETS, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
 from excel_cam.wording import quoted

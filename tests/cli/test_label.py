@@ -15,7 +15,7 @@ from PIL import Image
 from excel_cam.errors import DataError, UsageError
 from excel_cam.knowledge.base import shipped_knowledge
 from excel_cam.labels.overlay import MAX_SIDE, overlay_picture
-from excel_cam.run.photo_classes import choose_classes, read_classes
+from excel_cam.run.photographs.classes import choose_classes, read_classes
 
 Run = Callable[..., Result]
 

@@ -60,8 +60,8 @@ def label(
     from excel_cam.cli.outcome import print_photographs
     from excel_cam.labels.places import choose_places
     from excel_cam.model.words_file import fit_recorded
-    from excel_cam.run.photo_classes import choose_classes
-    from excel_cam.run.photos import Writing, label_photographs
+    from excel_cam.run.photographs.classes import choose_classes
+    from excel_cam.run.photographs.label import Writing, label_photographs
 
     report = reporter(quiet)
     settings, sources = chosen_settings(ctx)

@@ -148,7 +148,7 @@ def _segment_photographs(ctx: click.Context, settings: Settings, report: Report)
     """Segment single photographs, as `label` labels them; whether some of them failed."""
     from excel_cam.cli.outcome import print_photographs
     from excel_cam.labels.places import choose_places
-    from excel_cam.run.photos import Writing, label_photographs, segment_choice
+    from excel_cam.run.photographs.label import Writing, label_photographs, segment_choice
 
     p = ctx.params
     if given := [name for name in OF_A_DATA_SET if source_name(ctx, name) is not None]:

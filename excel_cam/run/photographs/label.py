@@ -24,7 +24,7 @@ from excel_cam.labels.overlay import overlay_picture, write_overlay
 from excel_cam.labels.places import Place
 from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_picture, write_label
 from excel_cam.model.remembered import recall, remember
-from excel_cam.run.photo_classes import ClassChoice
+from excel_cam.run.photographs.classes import ClassChoice
 from excel_cam.run.plan import still_fits
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report

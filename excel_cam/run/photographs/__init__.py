@@ -1,0 +1,1 @@
+"""`excel-cam label` and `segment` of a few photographs: no data set, no tags file, no run record."""
