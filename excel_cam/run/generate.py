@@ -15,7 +15,7 @@ from excel_cam.classes import IGNORE
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import hash_json, remove_stale_parts
-from excel_cam.files.images.photographs import Photograph, read_photograph
+from excel_cam.files.images.photographs import Photograph, read_photograph, upright_size
 from excel_cam.labels.claims import claimed, work_of
 from excel_cam.labels.class_maps import write_maps
 from excel_cam.labels.failures import FailureLog
@@ -231,7 +231,8 @@ def photograph_stages(
         require_folders()
         if destination.cams is not None:  # first the maps: whoever finds the label finds them too
             maps = photograph.as_stored(result.maps)
-            write_maps(maps_path(destination.cams, sample), maps, sample.tags, label.shape, stamp)
+            seen = result.input_size and upright_size(result.input_size, photograph.orientation)  # turned back, too
+            write_maps(maps_path(destination.cams, sample), maps, sample.tags, label.shape, stamp, seen)
         if sample.name not in hand_made:
             write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
         least = 1 if labeller.has_background else 0
