@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from excel_cam.wording import install_hint
 
 MAX_SCALES = 8
 WINDOW_SIDES = (32, 8192)  # pixels
+MOST_BANDS = 65_535  # as a TIFF counts them
 WINDOW_WORDS = ("auto", "off")
 MAP_EPSILON = 1e-7  # added to a map's greatest value before it is divided by it (step 6.1)
 
@@ -36,7 +37,7 @@ def _option(default: Any, flag: str, help: str, kind: Any, group: str = "image")
     """A settings field with its command-line option.
 
     kind: the type of its value; a `Literal` for a choice; "numbers" for as many as one likes, "range" for two;
-        "windows" for a number of pixels or a word.
+        "windows" for a number of pixels or a word; "bands" for whole numbers.
     """
     metadata = {"flag": flag, "help": help, "kind": kind, "choices": get_args(kind), "group": group}
     return field(default=default, metadata=metadata)
@@ -73,6 +74,13 @@ class Settings:
     normalisation: Normalisation = _option(
         "imagenet", "--normalisation", "Colour mean and deviation; the release uses ImageNet's with CLIP.",
         Normalisation,
+    )  # fmt: skip
+
+    bands: tuple[int, ...] | None = _option(
+        None, "--bands",
+        "Bands of TIFFs, counted from 1, as red, green and blue, such as 3,2,1, or one as grey (extra `geo`); numbers "
+        "beyond 8 bits are stretched from each band's 2nd to its 98th percentile, pixels without data labelled 255.",
+        "bands",
     )  # fmt: skip
 
     # Windows of large photographs, steps 2.1 to 5
@@ -155,6 +163,10 @@ class Settings:
         _require(0 <= self.strength < float("inf"), "strength", self.strength, "0 or more")
         _require(32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
         _require(
+            self.bands is None or (len(self.bands) in (1, 3) and all(map(_is_band, self.bands))), "bands",
+            ",".join(map(str, self.bands or ())), f"one band or three, each from 1 to {MOST_BANDS}",
+        )  # fmt: skip
+        _require(
             self.windows in WINDOW_WORDS or _is_window_side(self.windows), "windows", self.windows,
             f"auto, off, or a side of {WINDOW_SIDES[0]} to {WINDOW_SIDES[1]} pixels",
         )  # fmt: skip
@@ -188,9 +200,12 @@ class Settings:
     def group(self, name: str) -> dict[str, Any]:
         """The fields of one group (`text` or `image`) as a dictionary that JSON can hold, but for those without effect.
 
-        Those are the CRF's where there is none, and `windows` where it is off: labels made before it was there stay.
+        Those are the CRF's where there is none, `windows` where it is off and `bands` where none are chosen: labels
+        made before these were there stay.
         """
-        without_effect = {"crf_backend": not self.uses_crf, "windows": self.windows == "off"}
+        without_effect = {
+            "crf_backend": not self.uses_crf, "windows": self.windows == "off", "bands": self.bands is None
+        }  # fmt: skip
         names = [entry.name for entry in dataclasses.fields(self) if entry.metadata["group"] == name]
         return {name: getattr(self, name) for name in names if not without_effect.get(name)}
 
@@ -217,8 +232,21 @@ def check_crf_backend(backend: str) -> None:
         )
 
 
+def _is_band(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MOST_BANDS
+
+
 def _is_window_side(value: object) -> bool:
     return type(value) is int and WINDOW_SIDES[0] <= value <= WINDOW_SIDES[1]
+
+
+def check_bands(bands: Sequence[int] | None) -> None:
+    """Raise `SettingsError` where bands are asked for and what reads them is not installed."""
+    if bands is not None and importlib.util.find_spec("rasterio") is None:
+        raise SettingsError(
+            f"bands is {_listed(bands)}, but rasterio, which reads them, is not installed; {install_hint('geo')}, or "
+            "leave --bands out"
+        )
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:

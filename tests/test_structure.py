@@ -49,6 +49,7 @@ MAY_USE = {
     "scipy": {"method", "report.marks", "files.annotations.outlines"},
     "pydensecrf": {"method.crf"},
     "pycocotools": {"export.coco"},
+    "rasterio": {"files.images.rasters"},
     "openai": {"knowledge.language_model"},
     "click": {"cli"},
     "tqdm": {"cli.progress"},

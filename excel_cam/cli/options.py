@@ -114,6 +114,19 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return numbers
 
 
+class Bands(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Whole numbers with commas between; a config file may also give them as a list."""
+
+    name = "R,G,B|BAND"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Read the numbers; which are possible is checked by `Settings`."""
+        parts = value if isinstance(value, tuple | list) else str(value).split(",")
+        if not parts or not all(str(part).strip().isdecimal() for part in parts):
+            self.fail(f"'{value}' is not whole numbers with commas between, such as 3,2,1", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
 class WindowSide(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A number of pixels, or one of two words; which numbers are possible is checked by `Settings`."""
 
@@ -149,6 +162,8 @@ def _option_type(entry: dataclasses.Field[Any]) -> Any:
         return Numbers("LOW,HIGH", "0.25,0.55", 2)
     if kind == "numbers":
         return Numbers("SCALE,...", "0.75,1,1.5")
+    if kind == "bands":
+        return Bands()
     if kind == "windows":
         return WindowSide()
     return None if kind is bool else kind  # Click tells a flag by its two spellings

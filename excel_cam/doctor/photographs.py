@@ -11,6 +11,7 @@ from excel_cam.doctor.findings import Collector
 from excel_cam.files.atomic import hash_file
 from excel_cam.files.images.masks import DAMAGE_ERRORS
 from excel_cam.files.images.open_image import PHOTOGRAPHS, open_image
+from excel_cam.files.images.rasters import raster_size
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.wording import size_text
 
@@ -29,8 +30,11 @@ def check_photograph(name: str, label_size: tuple[int, int] | None, path: Path |
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
     except (*DAMAGE_ERRORS, MemoryError) as error:
         raise_if_machine(error, path)
-        found.add("damaged-photograph", name)
-        return
+        own = raster_size(path)  # of bands that only rasterio reads
+        if own is None:
+            found.add("damaged-photograph", name)
+            return
+        size, turned = own, False
     if turned:
         found.add("turned-photograph", name)
     if label_size is not None and size != label_size:

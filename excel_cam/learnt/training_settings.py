@@ -105,11 +105,13 @@ def check_learnable(settings: Settings, has_background: bool) -> None:
         "--scales": (views, "1"),
         "--flip": (settings.flip, False),
         "--windows": (settings.windows, "off"),
+        "--bands": (None if settings.bands is None else ",".join(map(str, settings.bands)), None),
         "--affinity": (settings.affinity, True),
     }
     for flag, (value, expected) in fixed.items():
         if value != expected:
-            raise SettingsError(f"{flag} is {value}; the trained half has its own views and needs {expected}")
+            needed = "needs none" if expected is None else f"needs {expected}"
+            raise SettingsError(f"{flag} is {value}; the trained half has its own views and {needed}")
 
 
 def _as_step(value: int | float, steps: int) -> int:

@@ -142,7 +142,9 @@ class Labeller:
         self, images: Sequence[OneImage], tags: Sequence[tuple[int, ...]], places: Sequence[str]
     ) -> list[LabelledImage]:
         pixels = self.settings.working_pixels
-        opened = [read_photo(image, pixels, where) for image, where in zip(images, places, strict=True)]
+        opened = [
+            read_photo(image, pixels, self.settings.bands, where) for image, where in zip(images, places, strict=True)
+        ]
         sizes = [photograph.size for photograph in opened]
         found = self._steps.label_with_maps([photograph.pixels for photograph in opened], tags, sizes)
         return [self._result(*parts) for parts in zip(opened, found, tags, strict=True)]
@@ -150,7 +152,7 @@ class Labeller:
     def _result(self, opened: Photograph, found: LabelledPhotograph, tags: tuple[int, ...]) -> LabelledImage:
         has_background = self._steps.has_background
         return LabelledImage(
-            label=opened.as_stored(found.label), maps=opened.as_stored(found.maps),
+            label=opened.finished(found.label), maps=opened.as_stored(found.maps),
             classes=tuple(self.classes[tag] for tag in tags), names=value_names(self.classes, has_background),
             _pixels=np.moveaxis(opened.as_stored(np.moveaxis(opened.pixels, -1, 0)), 0, -1),
             _background_power=self.settings.background_power if has_background else None,

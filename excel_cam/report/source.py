@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE, MAX_CLASSES
-from excel_cam.errors import DataError
+from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.scores import IgnoreAs
 from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import mask_names, mask_path, read_mask
+from excel_cam.files.images.rasters import has_rasterio
 from excel_cam.labels.class_maps import ClassMaps, read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
 from excel_cam.settings import Settings
@@ -29,6 +30,7 @@ class ViewSource:
     class_names: the K classes in label order. has_background: whether label 0 is background. names: of the labels, in
     the order they were given, else sorted. photographs: by name, one for each. truth_names: those of `names` that have
     a truth. background_power: gamma of the labels' background score, which decides how close two scores are.
+    bands: those of TIFFs that the labels were made from.
     """
 
     labels: Path
@@ -40,6 +42,7 @@ class ViewSource:
     truth_names: frozenset[str] = frozenset()
     background_power: float = 1.0
     has_background: bool = True
+    bands: tuple[int, ...] | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -91,17 +94,32 @@ def open_view(
             raise DataError(f"{truth}: expected truth masks named like the labels, found none of {len(chosen):,}")
     return ViewSource(
         labels, tuple(class_names), tuple(chosen), {name: photographs[name] for name in chosen}, cams, truth,
-        with_truth, _background_power(labels), has_background,
+        with_truth, _background_power(labels), has_background, _bands(labels),
     )  # fmt: skip
+
+
+def _recorded(labels: Path, setting: str) -> Any:
+    """A setting recorded beside the labels; None where there is none."""
+    identity = run_identity(labels) or {}
+    known = identity.get("known")
+    settings = known.get("settings") if isinstance(known, dict) else None
+    return settings.get(setting) if isinstance(settings, dict) else None
 
 
 def _background_power(labels: Path) -> float:
     """The gamma recorded beside the labels, else the default."""
-    identity = run_identity(labels) or {}
-    known = identity.get("known")
-    settings = known.get("settings") if isinstance(known, dict) else None
-    power = settings.get("background_power") if isinstance(settings, dict) else None
+    power = _recorded(labels, "background_power")
     return float(power) if isinstance(power, int | float) and power > 0 else Settings.background_power
+
+
+def _bands(labels: Path) -> tuple[int, ...] | None:
+    """The bands of TIFFs recorded beside the labels, where rasterio is there to read them."""
+    bands = _recorded(labels, "bands")
+    try:
+        chosen = Settings(bands=tuple(bands) if isinstance(bands, list) else None).bands
+    except SettingsError:
+        return None
+    return chosen if has_rasterio() else None
 
 
 def read_masks(source: ViewSource, name: str) -> Masks:

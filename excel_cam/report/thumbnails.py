@@ -52,7 +52,7 @@ def make_thumbnails(source: ViewSource, name: str, side: int) -> Thumbnails:
     Raises `DataError` where a mask is damaged or of another size than its photograph, `ImageError` for the photograph.
     """
     masks = read_masks(source, name)
-    opened = read_photograph(source.photographs[name], working_pixels=4 * side * side)
+    opened = read_photograph(source.photographs[name], working_pixels=4 * side * side, bands=source.bands)
     label = turn_upright(masks.label, opened.orientation)
     if label.shape != opened.size:
         raise DataError(

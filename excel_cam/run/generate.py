@@ -19,6 +19,7 @@ from excel_cam.files.images.photographs import Photograph, read_photograph, upri
 from excel_cam.labels.claims import claimed, work_of
 from excel_cam.labels.class_maps import write_maps
 from excel_cam.labels.failures import FailureLog
+from excel_cam.labels.georeference import write_georeference
 from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.labels.png import write_label
@@ -220,21 +221,23 @@ def photograph_stages(
     """
 
     def read(path: Path) -> Photograph:
-        return read_photograph(path, labeller.settings.working_pixels)
+        return read_photograph(path, labeller.settings.working_pixels, labeller.settings.bands)
 
     def label(photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[LabelledPhotograph]:
         sizes = [photograph.size for photograph in photographs]
         return labeller.label_with_maps([photograph.pixels for photograph in photographs], tags, sizes)
 
     def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph, stamp: str) -> bool:
-        label = photograph.as_stored(result.label)
+        label = photograph.finished(result.label)
         require_folders()
         if destination.cams is not None:  # first the maps: whoever finds the label finds them too
             maps = photograph.as_stored(result.maps)
             seen = result.input_size and upright_size(result.input_size, photograph.orientation)  # turned back, too
             write_maps(maps_path(destination.cams, sample), maps, sample.tags, label.shape, stamp, seen)
         if sample.name not in hand_made:
-            write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
+            path = label_path(destination.out, sample)
+            write_georeference(path, sample.image_path)
+            write_label(path, label, destination.png_mode, stamp)
         least = 1 if labeller.has_background else 0
         return bool(((label >= least) & (label != IGNORE)).any())
 

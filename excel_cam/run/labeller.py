@@ -34,7 +34,7 @@ from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.transfer import HostCopy, to_device
 from excel_cam.run.windows.maps import Tower, lay_on, windowed_maps
-from excel_cam.settings import Settings, check_background, check_crf_backend
+from excel_cam.settings import Settings, check_background, check_bands, check_crf_backend
 
 # A spread map's least and greatest value can differ by a thousandth, which step 6.1 stretches to 0..1, rounding errors
 # included. On the patch grid double precision costs next to nothing and keeps those errors out of the labels.
@@ -81,6 +81,7 @@ class Labeller:
     def __init__(self, model: ClipModel, bank: TextBank, settings: Settings) -> None:
         check_background(bank.has_background, settings)
         check_crf_backend(settings.crf_backend)
+        check_bands(settings.bands)
         self.model = model
         self.has_background = bank.has_background
         self.settings = settings

@@ -12,6 +12,7 @@ from excel_cam.errors import ImageError, OutputError
 from excel_cam.files.images.photographs import stored_sizes
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.class_maps import read_maps_stamp
+from excel_cam.labels.georeference import lacks_georeference
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.png import FoundLabel, find_label, refuse_picture
 from excel_cam.labels.records import differences
@@ -111,7 +112,7 @@ def compare_labels(samples: tuple[Sample, ...], destination: Destination, identi
             stamps[sample.tags] = identity.stamp(sample.tags)
         if found.stamp != stamps[sample.tags]:
             stale.append(sample)
-        elif still_fits(found, sample.image_path):
+        elif still_fits(found, sample.image_path) and not lacks_georeference(path, sample.image_path):
             done.add(sample.name)
     return Plan(samples, frozenset(done | hand_made), tuple(stale), frozenset(hand_made))
 

@@ -20,7 +20,14 @@ from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.remembered import asked_model, model_identity
 from excel_cam.model.words_file import fit_recorded
 from excel_cam.run.plan import Destination
-from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
+from excel_cam.settings import (
+    ModelChoice,
+    SegmentationSettings,
+    Settings,
+    check_background,
+    check_bands,
+    check_crf_backend,
+)
 from excel_cam.wording import Report, first_lines
 
 TRUTH_FOLDERS = ("SegmentationClass", "SegmentationObject")  # of a data set in VOC's layout
@@ -122,6 +129,7 @@ def settle(request: Request, report: Report, writing: bool = True) -> Settled:
     request = replace(request, settings=settings)
     check_background(knowledge.has_background, settings)
     check_crf_backend(settings.crf_backend)
+    check_bands(settings.bands)
     return _share(request, data, root_found, knowledge, report)
 
 

@@ -69,5 +69,5 @@ def _describe_bands(path: Path, start: bytes) -> str | None:
     kind = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}.get(kinds[0] if kinds else 1, "")
     return (
         f"a TIFF of {bands} {'band' if bands == 1 else 'bands'} of {bits[0]} {kind}bits, which is not read; save three "
-        "of its bands as an 8-bit RGB TIFF or PNG"
+        "of its bands as an 8-bit RGB TIFF or PNG, or choose them with --bands, such as --bands 3,2,1"
     )

@@ -4,12 +4,14 @@
 - Animations: the first frame. Transparency: on white. 16 bits: the upper 8. 32-bit integers and floats: stretched from
   the image's own least to its greatest value.
 - Large images: above `working_pixels` the pixels are reduced, JPEGs already while decoding.
+- Chosen bands of TIFFs are read by another library, see `rasters.py`.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError
 from excel_cam.files.images.foreign import describe_unread
 from excel_cam.files.images.open_image import PHOTOGRAPHS, open_image
+from excel_cam.files.images.rasters import is_tiff, raster_size, read_raster
 from excel_cam.files.machine import raise_if_machine
 
 WHITE = (255, 255, 255, 255)
@@ -40,12 +44,23 @@ class Photograph:
     """A decoded photograph, and how to give a label the shape of its file.
 
     pixels: (H', W', 3) uint8 RGB, upright, perhaps reduced. size: (H, W) upright, at full size.
-    orientation: EXIF's, 1 to 8: how the file's own rows and columns lie.
+    orientation: EXIF's, 1 to 8: how the file's own rows and columns lie. has_data: (H', W') bool, of a raster with
+    pixels without data; else None.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     orientation: int = 1
+    has_data: NDArray[np.bool_] | None = None
+
+    def finished(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """An upright (H, W) label as it is written: 255 where there is no data, lying as the file's pixels do."""
+        if self.has_data is not None:
+            rows, columns = (
+                np.arange(length) * own // length for length, own in zip(self.size, self.has_data.shape, strict=True)
+            )
+            label = np.where(self.has_data[rows][:, columns], label, IGNORE).astype(np.uint8)
+        return self.as_stored(label)
 
     def as_stored(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Turn upright planes, (..., height, width), to lie as the file's pixels do."""
@@ -64,12 +79,16 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return read_photograph(path).pixels
 
 
-def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph:
+def read_photograph(path: Path, working_pixels: int | None = None, bands: Sequence[int] | None = None) -> Photograph:
     """Decode one photograph; above `working_pixels` (None: no bound) its pixels are reduced to about so many.
 
+    bands: those that are read of a TIFF, counted from 1; None for its colours. Other files are read as without.
     Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large;
     `MachineError` where not the file is at fault.
     """
+    if bands is not None and is_tiff(path):
+        raster = read_raster(path, bands, lambda size: reduced_size(size, working_pixels))
+        return Photograph(raster.pixels, raster.size, has_data=raster.has_data)
     try:
         with (
             open_image(path, PHOTOGRAPHS) as image,
@@ -106,6 +125,8 @@ def stored_sizes(path: Path) -> set[tuple[int, int]]:
             return {size, size[::-1]} if image.format == "TIFF" else {size}
     except Exception as error:  # as above
         raise_if_machine(error, path)
+        if (own := raster_size(path)) is not None:
+            return {own}
         raise ImageError(f"{path}: {_reason(path, error)}") from None
 
 

@@ -19,6 +19,7 @@ from excel_cam.files.atomic import check_writable
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
+from excel_cam.labels.georeference import lacks_georeference, write_georeference
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import overlay_picture, write_overlay
 from excel_cam.labels.places import Place
@@ -26,7 +27,7 @@ from excel_cam.labels.png import FoundLabel, class_shares, find_label, refuse_pi
 from excel_cam.model.remembered import recall, remember
 from excel_cam.run.photographs.classes import ClassChoice
 from excel_cam.run.plan import still_fits
-from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
+from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_bands, check_crf_backend
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def label_photographs(
     its text rows do.
     """
     check_crf_backend(settings.crf_backend)
+    check_bands(settings.bands)
     for folder in {place.label.parent for place in places}:
         check_writable(folder)
     with claimed(_works(places)) as claims:
@@ -127,7 +129,8 @@ def _recalled_stamp(
 
 
 def _fits(place: Place, label: FoundLabel | None) -> bool:
-    return label is not None and still_fits(label, place.photograph)
+    fits = label is not None and still_fits(label, place.photograph)
+    return fits and not lacks_georeference(place.label, place.photograph)
 
 
 def _is_finished(place: Place, label: FoundLabel | None, stamp: str) -> bool:
@@ -226,6 +229,7 @@ def _label_one(
     pixels, label = _compute(labeller, place.photograph, _tags(names))
     claims.require()
     if not keep:
+        write_georeference(place.label, place.photograph)
         write_label(place.label, label, writing.png_mode, stamp)
     legend = dict(enumerate(names, start=1)) | {IGNORE: "ignore"}
     write_overlay(place.overlay, overlay_picture(pixels, label, legend))
@@ -236,7 +240,7 @@ def _compute(
     labeller: Labeller | TaglessLabeller, photograph: Path, tags: Sequence[int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The pixels of a photograph as its file holds them, (H', W', 3), reduced if it is large, and its (H, W) label."""
-    opened = read_photograph(photograph, labeller.settings.working_pixels)
+    opened = read_photograph(photograph, labeller.settings.working_pixels, labeller.settings.bands)
     (result,) = labeller.label_with_maps([opened.pixels], [tags], [opened.size])
     stored = opened.as_stored(np.moveaxis(opened.pixels, -1, 0))
-    return np.moveaxis(stored, 0, -1), opened.as_stored(result.label)
+    return np.moveaxis(stored, 0, -1), opened.finished(result.label)
