@@ -43,6 +43,7 @@ MAY_USE = {
     "PIL": {"files", "labels", "notebook", "report", "doctor", "export", "learnt.crops"},
     "torch": {"method", "model", "learnt", "run", "notebook.result", "evaluation.sweep_labels", "export.maps"},
     "open_clip": {"model", "method.calibration"},
+    "fsspec": {"files.storage"},
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},

@@ -21,7 +21,7 @@ _REMEDIES = {
 }  # fmt: skip
 
 
-def raise_if_machine(error: BaseException, path: Path) -> None:
+def raise_if_machine(error: BaseException, path: Path | str) -> None:
     """Raise `MachineError` where an error met at a file tells of the machine; return where the file may be at fault."""
     if isinstance(error, MachineError):
         raise error
