@@ -76,6 +76,11 @@ class Place:
         with self._told(DataError, "looked up"):
             return bool(self._remote[0].exists(self._remote[1]))
 
+    def size(self) -> int:
+        """Bytes of the file; raises `DataError`."""
+        with self._told(DataError, "looked up"):
+            return int(self._remote[0].size(self._remote[1])) if self.is_remote else self.path.stat().st_size
+
     def names(self, suffix: str = "") -> list[str]:
         """Names of the files directly in this folder that end so, sorted; none where there is no such folder.
 

@@ -32,6 +32,7 @@ def test_what_is_written_is_read(folder: Place, tmp_path: Path) -> None:
     assert place.exists()
     assert place.name == "file.bin"
     assert place.read() == b"0123456789"
+    assert place.size() == 10
     assert place.read(3, 4) == b"3456"
     assert place.read(8) == b"89"
     with place.reading() as stream:
@@ -51,6 +52,8 @@ def test_what_is_not_there_is_said_in_one_line(folder: Place) -> None:
     assert folder.names() == []
     with pytest.raises(DataError, match=r"missing\.bin cannot be read: "):
         folder.child("missing.bin").read()
+    with pytest.raises(DataError, match=r"missing\.bin cannot be looked up: "):
+        folder.child("missing.bin").size()
     with pytest.raises(DataError, match=r"missing\.bin cannot be read: "), folder.child("missing.bin").reading():
         pass
 
