@@ -8,6 +8,7 @@ ours stand in their place only while an image is open here.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import threading
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from excel_cam.files.part import File, open_file
+from excel_cam.files.part import File, Part
 
 PHOTOGRAPHS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 MASKS = ("PNG",)
@@ -65,15 +66,19 @@ def require_plain_file(file: File) -> None:
 
 
 @contextmanager
-def open_image(file: File, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def open_image(source: File | bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """A Pillow image of one of `formats`, which may be decoded inside the block; its size is admitted.
 
-    formats: PHOTOGRAPHS or MASKS. At most MAX_PIXELS pixels, and of masks MAX_MASK_BYTES bytes, will be decoded.
+    source: its file, or the bytes of one. formats: PHOTOGRAPHS or MASKS. At most MAX_PIXELS pixels, and of masks
+    MAX_MASK_BYTES bytes, will be decoded.
     Raises `Image.DecompressionBombError` for more, by the file's header; OSError for what is not a plain file; and
     what Pillow raises: UnidentifiedImageError for another format, nearly anything for a damaged file.
     """
-    require_plain_file(file)
-    with _own_limits, Image.open(file if isinstance(file, Path) else open_file(file), formats=formats) as image:
+    content = source.content() if isinstance(source, Part) else source
+    if isinstance(content, Path):
+        require_plain_file(content)
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    with _own_limits, Image.open(file, formats=formats) as image:
         pixels, size = image.width * image.height, f"{image.width:,} x {image.height:,} pixels"
         if pixels > MAX_PIXELS:
             raise Image.DecompressionBombError(
