@@ -19,7 +19,7 @@ from excel_cam.labels.claims import claimed, work_of
 from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity
-from excel_cam.labels.records import read_runs, retire_runs, run_file, write_run
+from excel_cam.labels.records import read_runs, refuse_shards, retire_runs, run_file, write_run
 from excel_cam.run.execute import Outcome, Stages, Tally, execute
 from excel_cam.run.plan import (
     Destination,
@@ -51,6 +51,7 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
     request, destination = settled.request, settled.request.destination
     out, started = destination.out, time.monotonic()
     has_background = settled.knowledge is None or settled.knowledge.has_background
+    refuse_shards(out)
     require_same_classes(out, settled.data.class_names, has_background)
     if not destination.overwrite:
         finished = finished_identity(read_runs(out), settled.known, settled.asked)
