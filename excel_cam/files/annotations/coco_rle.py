@@ -48,8 +48,10 @@ def _other_form(segmentation: Any) -> str:
 
 def _run_ends(counts: Any, size: tuple[int, int]) -> NDArray[np.int64]:
     """Where each run ends, in pixels from the first; ValueError unless the last one ends with the mask."""
-    runs = _decompressed(counts) if isinstance(counts, str) else _numbers(counts)
     total = size[0] * size[1]
+    if isinstance(counts, str | list) and len(counts) > _MOST_GROUPS * (total + 2):
+        raise ValueError("damaged run lengths: there are more of them than pixels")
+    runs = _decompressed(counts) if isinstance(counts, str) else _numbers(counts)
     if runs.size and (runs.min() < 0 or runs.max() > total):
         raise ValueError("damaged run lengths: one is negative, or longer than the mask")
     ends = runs.cumsum()
