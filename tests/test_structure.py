@@ -49,7 +49,7 @@ MAY_USE = {
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},
-    "scipy": {"method", "report.marks", "files.annotations.outlines"},
+    "scipy": {"method", "report.marks", "files.annotations.outlines", "files.regions.id_maps", "labels.regions.vote"},
     "pydensecrf": {"method.crf"},
     "pycocotools": {"export.coco"},
     "openai": {"knowledge.language_model"},
