@@ -16,6 +16,7 @@ from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.files.json_file import read_json
 from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.shards import WHOLE, Shard
+from excel_cam.wording import predicted_tags_text
 
 RUN_FILES = ("run", ".json")  # between the two, for a share of the images, which one: ".shard-0-of-3"
 FAILED_FILES = ("failed", ".jsonl")
@@ -79,6 +80,21 @@ def are_without_background(labels: Path) -> bool:
         return hand_made is not None and not hand_made.has_background
     knowledge = record.get("knowledge")
     return isinstance(knowledge, dict) and knowledge.get("background_class") is False
+
+
+def predicted_tags_note(labels: Path) -> str | None:
+    """What the record beside labels says of tags that were predicted; None where they were given, or it is unreadable.
+
+    "predicted, not given (48 images, 3 corrected by hand)".
+    """
+    try:
+        dataset = (read_run(labels) or {}).get("dataset")
+    except OutputError:
+        return None
+    note = dataset.get("predicted_tags") if isinstance(dataset, dict) else None
+    images, corrected = (note.get("images"), note.get("corrected")) if isinstance(note, dict) else (None, None)
+    known = isinstance(images, int) and isinstance(corrected, int)
+    return predicted_tags_text(images, corrected) if known else None
 
 
 def write_run(out: Path, record: dict[str, Any], shard: Shard = WHOLE) -> None:
