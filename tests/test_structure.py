@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "model": {"files", "method", "knowledge"},
     "data": {"files", "tags", "knowledge"},
     "learnt": {"files", "method", "model", "labels", "data"},
-    "run": {"files", "method", "knowledge", "labels", "model", "data", "learnt", "evaluation"},
+    "run": {"files", "method", "tags", "knowledge", "labels", "model", "data", "learnt", "evaluation"},
     "evaluation": {"files", "method", "labels"},
     "export": {"files", "method", "labels"},
     "report": {"files", "labels", "evaluation"},
