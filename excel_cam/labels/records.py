@@ -17,6 +17,7 @@ from excel_cam.files.json_file import read_json
 from excel_cam.files.storage import Place
 from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.shards import WHOLE, Shard
+from excel_cam.wording import predicted_tags_text
 
 RUN_FILES = ("run", ".json")  # between the two, for a share of the images, which one: ".shard-0-of-3"
 FAILED_FILES = ("failed", ".jsonl")
@@ -117,6 +118,22 @@ def are_without_background(labels: Path | Place) -> bool:
         return hand_made is not None and not hand_made.has_background
     knowledge = record.get("knowledge")
     return isinstance(knowledge, dict) and knowledge.get("background_class") is False
+
+
+def predicted_tags_note(labels: Path | Place) -> str | None:
+    """What the record beside labels says of tags that were predicted; None where they were given, or it is unreadable.
+
+    "predicted, not given (48 images, 3 corrected by hand)".
+    """
+    try:
+        dataset = (read_run(labels) or {}).get("dataset")
+    except OutputError:
+        return None
+    note = dataset.get("predicted_tags") if isinstance(dataset, dict) else None
+    images, corrected = (note.get("images"), note.get("corrected")) if isinstance(note, dict) else (None, None)
+    if not isinstance(images, int) or not isinstance(corrected, int):
+        return None
+    return predicted_tags_text(images, corrected)
 
 
 def write_run(out: Path, record: dict[str, Any], shard: Shard = WHOLE) -> None:
