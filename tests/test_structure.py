@@ -44,7 +44,7 @@ MAY_USE = {
     "torch": {"method", "model", "learnt", "run", "notebook.result", "evaluation.sweep_labels", "export.maps"},
     "open_clip": {"model", "method.calibration"},
     "fsspec": {"files.storage"},
-    "pyarrow": {"labels.packed.index"},
+    "pyarrow": {"labels.packed.index", "data.sharded.manifest"},
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},

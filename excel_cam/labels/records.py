@@ -61,6 +61,13 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record
 
 
+def refuse_shards(out: Path) -> None:
+    """Raise `OutputError` where the labels in a folder lie in shards: single files would not be found among them."""
+    record = read_run(out)
+    if record is not None and record.get("layout") is not None:
+        raise OutputError(f"{out} holds labels in shards; choose another --out")
+
+
 def has_readable_run(folder: Path) -> bool:
     """Whether there is a readable record in a folder, of a run or an import: its PNGs are labels of this program."""
     try:
