@@ -40,11 +40,12 @@ MAY_IMPORT = {
 # Library -> the rooms, or single modules, that may import it. numpy may be used anywhere.
 MAY_USE = {
     # crops are scaled as Pillow scales
-    "PIL": {"files", "labels", "notebook", "report", "doctor", "export", "learnt.crops"},
+    "PIL": {"files", "labels", "notebook", "report", "doctor", "export", "learnt.training.crops"},
     "torch": {"method", "model", "learnt", "run", "notebook.result", "evaluation.sweep_labels", "export.maps"},
     "open_clip": {"model", "method.calibration"},
     "fsspec": {"files.storage", "files.remote.systems", "files.remote.web"},
     "aiohttp": {"files.remote.systems", "files.remote.web"},
+    "pyarrow": {"labels.packed.index"},
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},

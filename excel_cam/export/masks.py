@@ -45,6 +45,7 @@ class MaskFormat(Format):
     """A trainer that reads label PNGs: 8-bit `L`, whatever the labels' own mode."""
 
     needs_background = False
+    upright = True  # both trainers load photographs with OpenCV, which turns them
     folder: ClassVar[str]
     photograph_folder: ClassVar[str]
 

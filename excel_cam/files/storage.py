@@ -82,6 +82,14 @@ class Place:
             system, path = self._open()
             return web.exists(system, path) if self._scheme in addresses.WEB else bool(system.exists(path))
 
+    def size(self) -> int:
+        """Bytes of the file; raises `DataError`."""
+        with self._told(DataError, "looked up"):
+            if not self.is_remote:
+                return self.path.stat().st_size
+            system, path = self._open()
+            return web.size(system, path) if self._scheme in addresses.WEB else int(system.size(path))
+
     def names(self, suffix: str = "") -> list[str]:
         """Names of the files directly in this folder that end so, sorted; none where there is no such folder.
 

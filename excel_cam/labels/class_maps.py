@@ -43,7 +43,12 @@ class ClassMaps:
 
 
 def write_maps(path: Path, maps: NDArray[np.float64], keys: Sequence[int], size: tuple[int, int], stamp: str) -> None:
-    """Write (c, h, w) float64 maps of the classes `keys`; the file appears whole or not at all. Raises `OutputError`.
+    """Write maps as `maps_bytes` has them; the file appears whole or not at all. Raises `OutputError`."""
+    write_atomically(path, maps_bytes(maps, keys, size, stamp))
+
+
+def maps_bytes(maps: NDArray[np.float64], keys: Sequence[int], size: tuple[int, ...], stamp: str) -> bytes:
+    """(c, h, w) float64 maps of the classes `keys`, of a label of `size`, (H, W), as a file holds them.
 
     stamp: 32 hexadecimal digits that say what the maps were made with; they are the archive's comment.
     """
@@ -58,7 +63,7 @@ def write_maps(path: Path, maps: NDArray[np.float64], keys: Sequence[int], size:
     )  # fmt: skip
     with zipfile.ZipFile(stream, "a") as archive:
         archive.comment = stamp.encode("ascii")
-    write_atomically(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def read_maps(path: Path, class_count: int) -> ClassMaps:

@@ -62,6 +62,7 @@ def test_what_is_written_is_read(folder: Place, tmp_path: Path) -> None:
     assert place.exists()
     assert place.name == "file ü#%20.bin"
     assert place.read() == b"0123456789"
+    assert place.size() == 10
     assert place.read(3, 4) == b"3456"
     assert place.read(8) == b"89"
     assert place.read(8, 100) == b"89"
@@ -112,6 +113,8 @@ def test_what_is_not_there_is_said_in_one_line(folder: Place) -> None:
     assert folder.names() == []
     with pytest.raises(DataError, match=r"missing\.bin cannot be read: \w+"):
         folder.child("missing.bin").read()
+    with pytest.raises(DataError, match=r"missing\.bin cannot be looked up: \w+"):
+        folder.child("missing.bin").size()
     with pytest.raises(DataError, match=r"missing\.bin cannot be read: \w+"), folder.child("missing.bin").reading():
         pass
 
@@ -173,7 +176,9 @@ def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/out", "sftp://host/out", "ftp://host/out"])
 def test_nothing_is_written_where_half_a_file_would_be_seen(address: str) -> None:
     for attempt in (lambda: Place(address).write(b"1"), Place(address).remove, Place(address).check_writable):
-        with pytest.raises(UsageError, match="nothing is written to (http|sftp|ftp)://; choose a folder, or one of s3"):
+        with pytest.raises(
+            UsageError, match=r"nothing is written to (http|sftp|ftp)://; choose a folder, or one of s3"
+        ):
             attempt()
 
 
@@ -254,6 +259,7 @@ def test_a_file_on_a_web_server(ranges: bool, monkeypatch: pytest.MonkeyPatch) -
     with web_server(sends(content, ranges=ranges)) as address:
         place = Place(f"{address}/a b.bin?sig=1")
         assert place.exists()
+        assert place.size() == len(content)
         assert place.read() == content
         assert place.read(3, 4) == content[3:7]
         assert place.read(25_000) == content[25_000:]
@@ -396,7 +402,7 @@ def test_what_a_killed_upload_left_is_given_up_by_the_next(tmp_path: Path) -> No
     large = tmp_path / "labels.tar"
     large.write_bytes(b"x" * (11 << 20))
     place, other = Place(f"s3://{BUCKET}/killed/labels.tar"), "killed/labels.tar.other"
-    system, path = systems.open_system(place.address)
+    system, _path = systems.open_system(place.address)
     for key in ("killed/labels.tar", other):
         system.call_s3("create_multipart_upload", Bucket=BUCKET, Key=key)
     assert not place.exists()

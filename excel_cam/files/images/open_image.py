@@ -8,6 +8,7 @@ ours stand in their place only while an image is open here.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import threading
@@ -63,15 +64,18 @@ def require_plain_file(path: Path) -> None:
 
 
 @contextmanager
-def open_image(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def open_image(source: Path | bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """A Pillow image of one of `formats`, which may be decoded inside the block; its size is admitted.
 
-    formats: PHOTOGRAPHS or MASKS. At most MAX_PIXELS pixels, and of masks MAX_MASK_BYTES bytes, will be decoded.
+    source: its file, or the bytes of one. formats: PHOTOGRAPHS or MASKS. At most MAX_PIXELS pixels, and of masks
+    MAX_MASK_BYTES bytes, will be decoded.
     Raises `Image.DecompressionBombError` for more, by the file's header; OSError for what is not a plain file; and
     what Pillow raises: UnidentifiedImageError for another format, nearly anything for a damaged file.
     """
-    require_plain_file(path)
-    with _own_limits, Image.open(path, formats=formats) as image:
+    if isinstance(source, Path):
+        require_plain_file(source)
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with _own_limits, Image.open(file, formats=formats) as image:
         pixels, size = image.width * image.height, f"{image.width:,} x {image.height:,} pixels"
         if pixels > MAX_PIXELS:
             raise Image.DecompressionBombError(
