@@ -100,12 +100,6 @@ def _read_record(path: Path | Place) -> dict[str, Any] | None:
     return record
 
 
-def refuse_shards(out: Path) -> None:
-    """Raise `OutputError` where the labels in a folder lie in shards: single files would not be found among them."""
-    if is_packed(out):
-        raise OutputError(f"{out} holds labels in shards; choose another --out")
-
-
 def has_readable_run(folder: Path | Place) -> bool:
     """Whether there is a readable record in a folder, of a run or an import: its PNGs are labels of this program."""
     try:
