@@ -93,8 +93,9 @@ def predicted_tags_note(labels: Path) -> str | None:
         return None
     note = dataset.get("predicted_tags") if isinstance(dataset, dict) else None
     images, corrected = (note.get("images"), note.get("corrected")) if isinstance(note, dict) else (None, None)
-    known = isinstance(images, int) and isinstance(corrected, int)
-    return predicted_tags_text(images, corrected) if known else None
+    if not isinstance(images, int) or not isinstance(corrected, int):
+        return None
+    return predicted_tags_text(images, corrected)
 
 
 def write_run(out: Path, record: dict[str, Any], shard: Shard = WHOLE) -> None:
