@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -48,11 +49,22 @@ class LabelsPath(click.Path):  # type: ignore[type-arg,unused-ignore]
         return place if place.is_remote else super().convert(value, param, ctx)
 
 
+class Address(click.Path):  # type: ignore[type-arg,unused-ignore]
+    """A folder of this machine, as a path; what lies in a storage (`s3://...`), and tars, as the text they are."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or address."""
+        text = os.fspath(value)
+        return text if _ELSEWHERE.search(text) else super().convert(value, param, ctx)
+
+
+_ELSEWHERE = re.compile(r"://|\.tar(?=$|[,}])")
 FILE = click.Path(dir_okay=False, path_type=Path)
 KNOWLEDGE = KnowledgePath(dir_okay=False, path_type=Path)
 PHOTOGRAPHS = click.Path(path_type=Path)  # files, or folders of them
 FOLDER = click.Path(file_okay=False, path_type=Path)
 LABELS = LabelsPath(file_okay=False, path_type=Path)
+FOLDER_OR_ADDRESS = Address(file_okay=False, path_type=Path)
 DATA_SETS = (*DATASET_CLASSES, "demo", "folder")
 LEARNABLE = tuple(name for name in DATA_SETS if name not in WITHOUT_BACKGROUND)  # what the trained half can take
 ALL_SPLITS = tuple(dict.fromkeys(split for splits in SPLITS.values() for split in splits))
@@ -66,6 +78,12 @@ _DEFAULTS = ModelChoice()
 root_option = click.option(
     "--root", type=FOLDER, help="The data set's folder; looked for when left out, but for that of a `folder`."
 )
+
+root_or_tars_option = click.option(
+    "--root", type=FOLDER_OR_ADDRESS, metavar="DIR|TARS",
+    help="The data set's folder; looked for when left out, but for that of a `folder`. Or tars: 'tars/*.tar', "
+    "'s3://bucket/{000..099}.tar'.",
+)  # fmt: skip
 
 split_option = click.option(
     "--split", type=click.Choice(ALL_SPLITS), metavar="NAME",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Set
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excel_cam.data.dataset import Sample
@@ -83,7 +82,7 @@ def _tell_hand_made(plan: Plan, report: Report) -> None:
 
 
 def _label(
-    settled: Settled, plan: Plan, identity: Identity, worker: Worker, stages: Stages[LabelledPhotograph],
+    settled: Settled, plan: Plan, identity: Identity, worker: Worker, stages: Stages[Sample, LabelledPhotograph, bool],
     started: float, report: Report,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Carry out a plan, between the opening and the closing of the run's record."""
@@ -162,15 +161,15 @@ def _open_record(settled: Settled, record: dict[str, Any]) -> None:
 
 def photograph_stages(
     worker: Worker, destination: Destination, require_folders: Callable[[], None], hand_made: Set[str] = frozenset()
-) -> Stages[LabelledPhotograph]:
+) -> Stages[Sample, LabelledPhotograph, bool]:
     """How a photograph is read, labelled, and written to its destination, class maps first where they are asked for.
 
     require_folders: raises `OutputError` where the destination is no longer this run's. hand_made: names of the labels
     that stay as they are; class maps alone are written for them.
     """
 
-    def read(path: Path) -> Photograph:  # from its file, so that the bytes of large ones need not be held
-        return read_photograph(path, worker.recipe.settings.working_pixels)
+    def read(sample: Sample) -> Photograph:  # from its file, so that the bytes of large ones need not be held
+        return read_photograph(sample.image_path, worker.recipe.settings.working_pixels)
 
     def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool:
         made = worker.encode(photograph, result, sample.tags)

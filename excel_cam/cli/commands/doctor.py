@@ -53,9 +53,7 @@ def doctor(
     if dataset == "demo":
         images = images or DEMO_IMAGES
     if tags is None and (scores or cams):
-        raise click.UsageError(
-            f"{'--scores' if scores else '--cams'} holds tags against what the model saw: give --tags"
-        )
+        raise click.UsageError(f"{'--scores' if scores else '--cams'} needs --tags, which it is held against")
     names = class_names_of(labels, dataset, classes, reporter(quiet=False))
     if tags is not None and names is None:
         raise click.UsageError("--tags needs the class names: give --dataset or --classes")
