@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from excel_cam.classes import DATASET_CLASSES, SPLITS, WITHOUT_BACKGROUND
 from excel_cam.errors import SettingsError, UsageError
 from excel_cam.files.processors import processors
+from excel_cam.files.storage import Place
 from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
 from excel_cam.settings import PRESETS, ModelChoice, Settings
@@ -48,11 +49,23 @@ class Address(click.Path):  # type: ignore[type-arg,unused-ignore]
 
 
 _ELSEWHERE = re.compile(r"://|\.tar(?=$|[,}])")
+
+
+class LabelsPath(click.Path):  # type: ignore[type-arg,unused-ignore]
+    """Finished labels: a folder, of files or of shards, or the address of shards in a storage (`s3://...`)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A `Place` for an address, a path for a folder."""
+        place = Place(str(value))
+        return place if place.is_remote else super().convert(value, param, ctx)
+
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 KNOWLEDGE = KnowledgePath(dir_okay=False, path_type=Path)
 PHOTOGRAPHS = click.Path(path_type=Path)  # files, or folders of them
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FOLDER_OR_ADDRESS = Address(file_okay=False, path_type=Path)
+LABELS = LabelsPath(file_okay=False, path_type=Path)
 DATA_SETS = (*DATASET_CLASSES, "demo", "folder")
 LEARNABLE = tuple(name for name in DATA_SETS if name not in WITHOUT_BACKGROUND)  # what the trained half can take
 ALL_SPLITS = tuple(dict.fromkeys(split for splits in SPLITS.values() for split in splits))
@@ -69,8 +82,7 @@ root_option = click.option(
 
 root_or_tars_option = click.option(
     "--root", type=FOLDER_OR_ADDRESS, metavar="DIR|TARS",
-    help="The data set's folder; looked for when left out, but for that of a `folder`. Or tars: 'tars/*.tar', "
-    "'s3://bucket/{000..099}.tar'.",
+    help="The data set's folder, looked for when left out; or tars, such as 'tars/*.tar'.",
 )  # fmt: skip
 
 split_option = click.option(
@@ -92,7 +104,7 @@ lvc_option = click.option(
 
 png_mode_option = click.option(
     "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
-    help="8-bit values, or with VOC's palette, which some readers turn into colours.",
+    help="8-bit values, or VOC's palette, which some readers turn into colours.",
 )  # fmt: skip
 
 

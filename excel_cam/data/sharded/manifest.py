@@ -79,7 +79,7 @@ class ManifestShards:
 
     def photographs(self, shard: int) -> Iterator[ShardPhotograph]:
         """The photographs of a shard, a row each. Raises `DataError` where the manifest cannot be read."""
-        names, first = Names(), self._range(shard)[0]
+        names, first = Names(shard), self._range(shard)[0]
         for number, row in enumerate(self._rows(shard), start=1):
             where = f"row {first + number:,} of {self.place}"
             name, fault = names.admit(row["name"], where, number)

@@ -17,11 +17,12 @@ from excel_cam.files.images.photographs import Photograph, read_photograph
 from excel_cam.files.storage import Place
 from excel_cam.labels.packed.index import IndexHead, Row, index_bytes, read_labelled
 from excel_cam.labels.packed.listing import index_of, running_of, tar_of
-from excel_cam.labels.packed.tar import TarWriter, find_behind, read_member
+from excel_cam.labels.packed.tar import TarReader, TarWriter
+from excel_cam.labels.records import SHARDS_LAYOUT
 from excel_cam.run.execute import Stages, overlapped
 from excel_cam.run.record import run_record
 from excel_cam.run.shards.marker import at_work
-from excel_cam.run.shards.settle import LAYOUT, SettledShards, read_shards_record, refuse_other_shards
+from excel_cam.run.shards.settle import SettledShards, read_shards_record, refuse_other_shards
 from excel_cam.run.worker import Made, Worker
 from excel_cam.wording import Report, readable_size
 
@@ -50,7 +51,7 @@ class Commit:
 class _Earlier:
     """The labels of a shard that an earlier run has made."""
 
-    tar: Place
+    tar: TarReader
     rows: dict[str, Row]
 
     def made(self, name: str, with_maps: bool) -> Made | None:
@@ -59,11 +60,11 @@ class _Earlier:
         assert row.extent is not None
         maps = None
         if with_maps:
-            extent = find_behind(self.tar, row.extent, f"{name}.npz")
+            extent = self.tar.find_behind(row.extent, f"{name}.npz")
             if extent is None:
                 return None
-            maps = read_member(self.tar, extent)
-        return Made(label=read_member(self.tar, row.extent), maps=maps, stamp=row.stamp, shares=dict(row.shares))
+            maps = self.tar.read(extent)
+        return Made(label=self.tar.read(row.extent), maps=maps, stamp=row.stamp, shares=dict(row.shares))
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class ShardMaker:
         given = settled.request.input
         found = "--root" if given.manifest is None else "--manifest"
         record["dataset"] |= {"root": str(Place(given.manifest or given.root or "")), "found": found}
-        return {**record, "layout": LAYOUT, "labelled": settled.labelled}
+        return {**record, "layout": SHARDS_LAYOUT, "labelled": settled.labelled}
 
     def make(self, shard: int, told: Callable[[int], None] = lambda _: None) -> Commit:
         """Label a shard and commit it; `told` is called with how many more photographs are done.
@@ -179,9 +180,11 @@ class ShardMaker:
             return None
         try:
             head, rows = read_labelled(index_of(out, shard), shard)
-        except DataError:  # a damaged index: there is nothing that could be kept
+            tar = TarReader(tar_of(out, shard), head.tar_size)
+            tar.require_size()
+        except DataError:  # damaged: there is nothing that could be kept
             return None
-        return _Earlier(tar_of(out, shard), rows) if head.identity == self._head(shard, 0).identity else None
+        return _Earlier(tar, rows) if head.identity == self._head(shard, 0).identity else None
 
     def _commit(self, shard: int, spool: Path, index: bytes) -> None:
         """Put the tar, and after it the index, in their places. Raises `OutputError`."""
