@@ -22,6 +22,7 @@ from excel_cam.cli.commands.kb.group import kb
 from excel_cam.cli.commands.label import label
 from excel_cam.cli.commands.presets import presets
 from excel_cam.cli.commands.segment import segment
+from excel_cam.cli.commands.shards.manifest import manifest
 from excel_cam.cli.commands.tags import tags
 from excel_cam.cli.commands.train import train
 from excel_cam.cli.commands.view import view
@@ -126,5 +127,20 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (generate, tags, presets, label, evaluate, export, import_, doctor, view, train, segment, kb, info):
+for _command in (
+    generate,
+    tags,
+    manifest,
+    presets,
+    label,
+    evaluate,
+    export,
+    import_,
+    doctor,
+    view,
+    train,
+    segment,
+    kb,
+    info,
+):
     cli.add_command(_command)
