@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.doctor.findings import LOWER_BACKGROUND, Collector, Finding, errors_left
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
+from excel_cam.doctor.tags import Scores, Suspicion, judge_by_maps, judge_by_scores
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.masks import mask_path, value_counts, values_text
@@ -35,7 +36,9 @@ MOSTLY = 0.5  # share of 255 above which a label is worth a warning
 class Examination:
     """What is examined. class_names None: the class list is not known, and what needs it is not looked for.
 
-    has_background: whether label 0 is background; else it is the first class.
+    has_background: whether label 0 is background; else it is the first class. scores: of all classes, by image, and
+    cams: a folder of class maps, which tags are held against. predicted_tags: what is known of tags that were
+    predicted, not given.
     """
 
     labels: LabelFiles
@@ -45,6 +48,9 @@ class Examination:
     fix: bool = False
     fix_command: tuple[str, ...] = ()  # what mends the fixable findings, as typed
     has_background: bool = True
+    scores: Scores | None = None
+    cams: Path | None = None
+    predicted_tags: str | None = None
 
     @property
     def greatest(self) -> int:
@@ -68,6 +74,7 @@ class Diagnosis:
     background_pixels: int | None
     class_images: Mapping[str, int]
     class_pixels: Mapping[str, int]
+    predicted_tags: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -88,6 +95,7 @@ class Diagnosis:
                 {"name": name, "images": self.class_images[name], "share": round(self.share(pixels), 6)}
                 for name, pixels in self.class_pixels.items()
             ],
+            **({} if self.predicted_tags is None else {"predicted_tags": self.predicted_tags}),
             "findings": [finding.to_json_dict() for finding in self.findings],
         }  # fmt: skip
 
@@ -102,6 +110,8 @@ class Diagnosis:
         seen = sum(1 for count in self.class_images.values() if count)
         classes = f"{seen} of {len(self.class_images)} classes seen; " if self.class_images else ""
         yield f"{self.labels:,} labels: {classes}{background}255 (ignored) {ignored:.1f} %"
+        if self.predicted_tags is not None:
+            yield f"tags: {self.predicted_tags}"
         if not self.findings:
             yield "nothing wrong found"
 
@@ -169,7 +179,18 @@ def _examine_all(examination: Examination, names: Sequence[str], on_label: Calla
                 counts.found.add("no-tags", name)
         for name in sorted(set(tags).difference(names)):
             counts.found.add("tags-without-label", name)
+        for suspicion in _suspicions(examination, tags):
+            value = suspicion.index + int(examination.has_background)
+            counts.found.add(suspicion.code, f"{suspicion.name} ({_class_name(value, examination)})")
     return _conclude(examination, len(names), counts)
+
+
+def _suspicions(examination: Examination, tags: Tags) -> Iterable[Suspicion]:
+    """The tags that look wrong by scores or class maps, each once."""
+    found = [] if examination.scores is None else judge_by_scores(tags, examination.scores)
+    if examination.cams is not None and examination.class_names is not None:
+        found += judge_by_maps(tags, examination.cams, len(examination.class_names))
+    return dict.fromkeys(found)
 
 
 def _examine_label(
@@ -253,4 +274,4 @@ def _conclude(examination: Examination, labels: int, counts: _Counts) -> Diagnos
     )  # fmt: skip
     total, ignored = int(counts.pixels.sum()), int(counts.pixels[IGNORE])
     background = int(counts.pixels[0]) if has_background else None
-    return Diagnosis(labels, findings, total, ignored, background, images, pixels)
+    return Diagnosis(labels, findings, total, ignored, background, images, pixels, examination.predicted_tags)

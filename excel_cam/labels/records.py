@@ -17,6 +17,7 @@ from excel_cam.files.json_file import read_json
 from excel_cam.files.storage import Place
 from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.shards import WHOLE, Shard
+from excel_cam.wording import predicted_tags_text
 
 RUN_FILES = ("run", ".json")  # between the two, for a share of the images, which one: ".shard-0-of-3"
 FAILED_FILES = ("failed", ".jsonl")
@@ -64,17 +65,31 @@ def files_of_shares(out: Path, ends: tuple[str, str]) -> Iterator[Path]:
     yield from sorted(found, key=lambda path: (len(path.name), path.name))
 
 
-def is_packed(out: Path | Place) -> bool:
-    """Whether the labels of an output folder lie in shards: its record says so, or, where that is lost, its files."""
+def record_of_whole(out: Path | Place) -> dict[str, Any] | None:
+    """The record of a run over a whole output folder, None where it is not there or cannot be read."""
     file = out.child(run_file(WHOLE)) if isinstance(out, Place) else out / run_file(WHOLE)
     try:
-        record = _read_record(file) if file.exists() else None
+        return _read_record(file) if file.exists() else None
     except (OutputError, DataError):
-        record = None
+        return None
+
+
+def is_packed(out: Path | Place) -> bool:
+    """Whether the labels of an output folder lie in shards: its record says so, or, where that is lost, its files."""
+    record = record_of_whole(out)
     if record is not None:
         return record.get("layout") == SHARDS_LAYOUT
     names = out.names(".parquet") if isinstance(out, Place) else (path.name for path in out.glob("labels-*.parquet"))
     return any(_INDEX.fullmatch(name) for name in names)
+
+
+def refuse_shards(out: Path) -> None:
+    """Raise `OutputError` where the labels of a folder lie in shards: single files would not become part of them."""
+    if is_packed(out):
+        raise OutputError(
+            f"{out} holds labels in shards, which stay as they are; choose another folder, or unpack them first: "
+            f"`excel-cam unpack {out} --to labels/`"
+        )
 
 
 def _read_record(path: Path | Place) -> dict[str, Any] | None:
@@ -83,12 +98,6 @@ def _read_record(path: Path | Place) -> dict[str, Any] | None:
     if record is not None and not isinstance(record.get("identity"), dict):
         raise OutputError(f"{path}: not a run record of excel-cam; remove it or choose another --out")
     return record
-
-
-def refuse_shards(out: Path) -> None:
-    """Raise `OutputError` where the labels in a folder lie in shards: single files would not be found among them."""
-    if is_packed(out):
-        raise OutputError(f"{out} holds labels in shards; choose another --out")
 
 
 def has_readable_run(folder: Path | Place) -> bool:
@@ -109,6 +118,22 @@ def are_without_background(labels: Path | Place) -> bool:
         return hand_made is not None and not hand_made.has_background
     knowledge = record.get("knowledge")
     return isinstance(knowledge, dict) and knowledge.get("background_class") is False
+
+
+def predicted_tags_note(labels: Path | Place) -> str | None:
+    """What the record beside labels says of tags that were predicted; None where they were given, or it is unreadable.
+
+    "predicted, not given (48 images, 3 corrected by hand)".
+    """
+    try:
+        dataset = (read_run(labels) or {}).get("dataset")
+    except OutputError:
+        return None
+    note = dataset.get("predicted_tags") if isinstance(dataset, dict) else None
+    images, corrected = (note.get("images"), note.get("corrected")) if isinstance(note, dict) else (None, None)
+    if not isinstance(images, int) or not isinstance(corrected, int):
+        return None
+    return predicted_tags_text(images, corrected)
 
 
 def write_run(out: Path, record: dict[str, Any], shard: Shard = WHOLE) -> None:

@@ -87,6 +87,8 @@ def _lines(page: Page, on_image: Callable[[], None], on_unread: Callable[[str], 
     yield f"<title>Labels: {heading}</title>\n<style>\n{_asset('view.css')}\n{swatch_rules(values)}\n</style>\n</head>"
     yield f'<body>\n<a class="skip" href="#cards">To the images</a>\n<header>\n<h1>{heading}</h1>'
     yield f'<p class="lead">{_shown_text(page)}</p>'
+    if page.source.predicted_tags is not None:
+        yield f'<p class="lead">The classes of each image were {escape(page.source.predicted_tags)}.</p>'
     yield from facts(page.measurements)
     yield "</header>"
     yield from _toolbar(page, titles, values)

@@ -20,6 +20,7 @@ from excel_cam.files.storage import Place
 from excel_cam.labels.class_maps import ClassMaps, read_maps
 from excel_cam.labels.folder import photographs_of, require_photographs, run_identity
 from excel_cam.labels.label_files import LabelFiles, open_labels
+from excel_cam.labels.records import predicted_tags_note
 from excel_cam.settings import Settings
 from excel_cam.wording import size_text
 
@@ -42,6 +43,7 @@ class ViewSource:
     truth_names: frozenset[str] = frozenset()
     background_power: float = 1.0
     has_background: bool = True
+    predicted_tags: str | None = None  # what the run record says of tags that were predicted, not given
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -94,7 +96,7 @@ def open_view(
             raise DataError(f"{truth}: expected truth masks named like the labels, found none of {len(chosen):,}")
     return ViewSource(
         labels, tuple(class_names), tuple(chosen), {name: photographs[name] for name in chosen}, cams, truth,
-        with_truth, _background_power(labels.place), has_background,
+        with_truth, _background_power(labels.place), has_background, predicted_tags_note(labels.place),
     )  # fmt: skip
 
 
