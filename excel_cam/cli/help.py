@@ -22,7 +22,7 @@ _GROUPS = {
         "as_json", "quiet",
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
-    "How the work is spread": ("batch_size", "workers", "shard", "checkpoint_every"),
+    "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
     "Settings": ("preset", *_SETTINGS),
     "Learning": (
         "steps", "warm_up", "dynamic_from", "own_from", "batch", "rate", "decay", "channels", "decoder_blocks",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,9 @@ from excel_cam.cli.options import (
     Numbers,
     ShardType,
     chosen_model,
+    chosen_work,
     default_workers,
+    devices_option,
     lvc_option,
     model_options,
     overwrite_hand_made_option,
@@ -32,14 +33,13 @@ from excel_cam.cli.options import (
 )
 from excel_cam.cli.progress import reporter
 from excel_cam.errors import UsageError
-from excel_cam.labels.shards import chosen_shard
 from excel_cam.settings import SEGMENTATION_PRESETS, SegmentationSettings, Settings
 from excel_cam.shipped import adapter_path
 
 if TYPE_CHECKING:
     from excel_cam.wording import Report
 
-OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard")
+OF_A_DATA_SET = ("root", "split", "names_from", "devices", "batch_size", "workers", "shard")
 
 
 @click.command(cls=GroupedCommand)
@@ -67,6 +67,7 @@ OF_A_DATA_SET = ("root", "split", "names_from", "batch_size", "workers", "shard"
 @png_mode_option
 @overwrite_option("Replace labels that are there, but for hand-made ones.")
 @overwrite_hand_made_option()
+@devices_option
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="As for generate.")
 @click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
               help="Threads that decode photographs.")  # fmt: skip
@@ -119,7 +120,7 @@ def _segment_data_set(ctx: click.Context, settings: Settings, as_json: bool, qui
     from excel_cam.cli.outcome import run_and_print
     from excel_cam.data.source import Source
     from excel_cam.run.plan import Destination
-    from excel_cam.run.settle import Request, Work
+    from excel_cam.run.settle import Request
 
     p = ctx.params
     if p["out"] is None:
@@ -138,7 +139,7 @@ def _segment_data_set(ctx: click.Context, settings: Settings, as_json: bool, qui
         ),
         model=chosen_model(ctx), settings=settings,
         setting_sources={name: source_name(ctx, "refine" if name == "crf" else name) or "default" for name in names},
-        work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
+        work=chosen_work(ctx),
         adapter=adapter_path(p["lvc"]), segmentation=segmentation,
     )  # fmt: skip
     return bool(run_and_print(request, reporter(quiet), as_json, quiet).failed)
