@@ -23,7 +23,7 @@ _GROUPS = {
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
     "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed"),
-    "How the work is spread": ("batch_size", "workers", "shard", "checkpoint_every"),
+    "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
     "Settings": ("preset", *_SETTINGS),
     "Learning": (
         "steps", "warm_up", "dynamic_from", "own_from", "batch", "rate", "decay", "channels", "decoder_blocks",
