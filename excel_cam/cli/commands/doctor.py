@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
+from excel_cam.cli.options import FILE, FOLDER, LABELS, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show_each, show_record, tell
+from excel_cam.files.storage import Place
 from excel_cam.shipped import DEMO_IMAGES
 
 
 @click.command()
-@click.argument("labels", type=FOLDER)
+@click.argument("labels", type=LABELS)
 @click.option("--images", type=FOLDER, help="Folder of the photographs, to compare sizes and names; demo has its own.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
@@ -23,7 +24,7 @@ from excel_cam.shipped import DEMO_IMAGES
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every example.")
 @click.pass_context
 def doctor(
-    ctx: click.Context, /, labels: Path, images: Path | None, dataset: str | None, classes: Path | None,
+    ctx: click.Context, /, labels: Path | Place, images: Path | None, dataset: str | None, classes: Path | None,
     tags: Path | None, fix: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Look for what makes training fail: wrong formats, values, sizes, empty labels, missing and double files.
@@ -37,6 +38,7 @@ def doctor(
     """
     from excel_cam.doctor.examine import Examination, examine
     from excel_cam.labels.folder import class_names_of, has_background_class
+    from excel_cam.labels.label_files import open_labels
     from excel_cam.tags.read import read_tags
 
     refuse_two_name_sources(dataset, classes)
@@ -53,7 +55,7 @@ def doctor(
     read = None if tags is None or names is None else read_tags(tags, names)
     with progress_bar(None, "label") as bar:
         examination = Examination(
-            labels=labels, class_names=names, images=images, tags=read, fix=fix, fix_command=command,
+            labels=open_labels(labels), class_names=names, images=images, tags=read, fix=fix, fix_command=command,
             has_background=has_background_class(labels, dataset),
         )  # fmt: skip
         diagnosis = examine(examination, bar.update, lambda total: bar.begin(total, "label"))

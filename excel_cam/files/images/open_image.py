@@ -18,6 +18,8 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from excel_cam.files.part import File, Part
+
 PHOTOGRAPHS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 MASKS = ("PNG",)
 MAX_PIXELS = 500_000_000  # more than any camera's; a 500-megapixel RGB image is 1.5 GB decoded
@@ -57,14 +59,14 @@ class _OwnLimits:
 _own_limits = _OwnLimits()
 
 
-def require_plain_file(path: Path) -> None:
+def require_plain_file(file: File) -> None:
     """Raise OSError for what is not a plain file: a pipe or device would be waited for, or never end."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "not a file", str(path))
+    if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError(errno.EINVAL, "not a file", str(file))
 
 
 @contextmanager
-def open_image(source: Path | bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def open_image(source: File | bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """A Pillow image of one of `formats`, which may be decoded inside the block; its size is admitted.
 
     source: its file, or the bytes of one. formats: PHOTOGRAPHS or MASKS. At most MAX_PIXELS pixels, and of masks
@@ -72,9 +74,10 @@ def open_image(source: Path | bytes, formats: tuple[str, ...]) -> Iterator[Image
     Raises `Image.DecompressionBombError` for more, by the file's header; OSError for what is not a plain file; and
     what Pillow raises: UnidentifiedImageError for another format, nearly anything for a damaged file.
     """
-    if isinstance(source, Path):
-        require_plain_file(source)
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    content = source.content() if isinstance(source, Part) else source
+    if isinstance(content, Path):
+        require_plain_file(content)
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
     with _own_limits, Image.open(file, formats=formats) as image:
         pixels, size = image.width * image.height, f"{image.width:,} x {image.height:,} pixels"
         if pixels > MAX_PIXELS:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.json_file import parse_json
 from excel_cam.files.storage import Place
-from excel_cam.labels.packed.tar import Extent, name_fault
+from excel_cam.labels.packed.tar import REMEDY, Extent, name_fault
 from excel_cam.wording import install_hint, quoted, readable_size
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_BYTES = 1 << 30  # of an index, as it lies there and unpacked; a million rows have some 100 MB
 _KEY = b"excel_cam"
-_REMEDY = "remove it and run the same `excel-cam generate` again: it makes this shard anew"
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def read_index(place: Place, shard: int) -> ShardIndex:
         raise
     except Exception as error:  # pyarrow raises nearly anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{place}: not the index of labels in a shard ({reason}); {_REMEDY}") from None
+        raise DataError(f"{place}: not the index of labels in a shard ({reason}); {REMEDY}") from None
     return index
 
 
