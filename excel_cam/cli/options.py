@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from excel_cam.classes import DATASET_CLASSES, SPLITS, WITHOUT_BACKGROUND
 from excel_cam.errors import SettingsError, UsageError
 from excel_cam.files.processors import processors
+from excel_cam.files.storage import Place
 from excel_cam.labels.regions.settings import RegionChoice, VoteSettings
 from excel_cam.labels.shards import Shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
@@ -38,10 +39,20 @@ class KnowledgePath(click.Path):  # type: ignore[type-arg,unused-ignore]
         return path.absolute() if str(path) in names else path  # ./voc is a file
 
 
+class LabelsPath(click.Path):  # type: ignore[type-arg,unused-ignore]
+    """Finished labels: a folder, of files or of shards, or the address of shards in a storage (`s3://...`)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A `Place` for an address, a path for a folder."""
+        place = Place(str(value))
+        return place if place.is_remote else super().convert(value, param, ctx)
+
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 KNOWLEDGE = KnowledgePath(dir_okay=False, path_type=Path)
 PHOTOGRAPHS = click.Path(path_type=Path)  # files, or folders of them
 FOLDER = click.Path(file_okay=False, path_type=Path)
+LABELS = LabelsPath(file_okay=False, path_type=Path)
 DATA_SETS = (*DATASET_CLASSES, "demo", "folder")
 LEARNABLE = tuple(name for name in DATA_SETS if name not in WITHOUT_BACKGROUND)  # what the trained half can take
 ALL_SPLITS = tuple(dict.fromkeys(split for splits in SPLITS.values() for split in splits))

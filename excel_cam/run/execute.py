@@ -19,11 +19,9 @@ from excel_cam.errors import ImageError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.photographs import Photograph
 from excel_cam.labels.failures import FailureLog
-from excel_cam.labels.identity import Identity
 from excel_cam.run.plan import Plan, label_path
+from excel_cam.run.worker import BATCH_PIXELS
 
-# Labels of one batch are held at a time; a batch is closed early when theirs would have more pixels than this.
-BATCH_PIXELS = 100_000_000
 WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with
 
 Result = TypeVar("Result")
@@ -31,14 +29,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Stages(Generic[Result]):
-    """What is done with a photograph: read in threads, labelled in batches, written with its stamp in threads.
+    """What is done with a photograph: read in threads, labelled in batches, written in threads.
 
     write returns whether the label holds a class.
     """
 
     read: Callable[[Path], Photograph]
     label: Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
-    write: Callable[[Sample, Photograph, Result, str], bool]
+    write: Callable[[Sample, Photograph, Result], bool]
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,8 @@ class Tally:
 
 
 def execute(
-    plan: Plan, stages: Stages[Result], *, out: Path, identity: Identity, failures: FailureLog, batch_size: int,
-    workers: int,
-) -> Iterator[Outcome]:  # fmt: skip
+    plan: Plan, stages: Stages[Result], *, out: Path, failures: FailureLog, batch_size: int, workers: int
+) -> Iterator[Outcome]:
     """Label what the plan leaves to do; yields every image's outcome in the data set's order.
 
     Raises `OutputError` when a label cannot be written. However the iteration ends, only whole files are left.
@@ -101,8 +98,7 @@ def execute(
             results = iter(stages.label([image for _, image in good], [sample.tags for sample, _ in good]))
             for sample, image in batch:
                 if isinstance(image, Photograph):
-                    stamp = identity.stamp(sample.tags)
-                    written.append((sample, writer.submit(stages.write, sample, image, next(results), stamp)))
+                    written.append((sample, writer.submit(stages.write, sample, image, next(results))))
                 else:
                     written.append((sample, image))
             # The batch before this one has had the time of a forward pass to be written.

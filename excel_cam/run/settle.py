@@ -20,6 +20,7 @@ from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.remembered import asked_model, model_identity
 from excel_cam.model.words_file import fit_recorded
 from excel_cam.run.plan import Destination
+from excel_cam.run.worker import Recipe
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
 from excel_cam.wording import Report, first_lines
 
@@ -83,6 +84,17 @@ class Settled:
         return known_identity(
             request.settings, knowledge=self.knowledge.content(), model=model, png_mode=png_mode, classes=classes,
             **learnt,
+        )  # fmt: skip
+
+    @property
+    def recipe(self) -> Recipe:
+        """What a worker needs to make the labels."""
+        request = self.request
+        return Recipe(
+            known=self.known, model=request.model, settings=request.settings, knowledge=self.knowledge,
+            borrowing=request.source.has_own_knowledge, adapter=request.adapter, segmentation=request.segmentation,
+            png_mode=request.destination.png_mode, with_maps=request.destination.cams is not None,
+            batch_size=request.work.batch_size,
         )  # fmt: skip
 
     @property

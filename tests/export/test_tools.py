@@ -400,3 +400,26 @@ def test_turned_photographs_have_turned_labels_only_where_tools_turn_them(
     made.out = made.out.with_name("hf")
     export(excel_cam, made, "hf")
     assert np.array_equal(pixels(made.out / "masks" / f"{TURNED}.png"), np.rot90(stored, -1))
+
+
+# ---- trainers that load photographs with OpenCV
+
+
+@pytest.mark.parametrize(("to", "folder"), [("mmseg", "ann_dir"), ("deeplab", "VOC2012/SegmentationClassAug")])
+def test_labels_are_turned_for_trainers_that_load_with_opencv(
+    excel_cam: Run, made: SimpleNamespace, tmp_path: Path, to: str, folder: str
+) -> None:
+    names = ["sub/c", TURNED]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    result = excel_cam(*export_arguments(made, to, "--list", tmp_path / "names.txt"))
+    assert result.exit_code == 0, result.output
+    for name in names:
+        label = pixels(made.out / folder / f"{name}.png")
+        assert np.array_equal(label, upright(name))
+        with Image.open(made.images / f"{name}.jpg") as image:
+            assert label.shape == ImageOps.exif_transpose(image).size[::-1]
+
+
+def test_opencv_itself_turns_photographs(made: SimpleNamespace) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    assert cv2.imread(str(made.images / f"{TURNED}.jpg"), cv2.IMREAD_COLOR).shape[:2] == upright(TURNED).shape
