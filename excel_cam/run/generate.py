@@ -19,6 +19,7 @@ from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.records import read_runs, refuse_shards, retire_runs, run_file, write_run
+from excel_cam.labels.status.shares import is_left_open, retire_covered
 from excel_cam.run.execute import Outcome, Stages, Tally, execute
 from excel_cam.run.plan import (
     Destination,
@@ -53,7 +54,10 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
     refuse_shards(out)
     require_same_classes(out, settled.data.class_names, has_background)
     if not destination.overwrite:
-        finished = finished_identity(read_runs(out), settled.known, settled.asked)
+        earlier = read_runs(out)
+        finished = finished_identity(earlier, settled.known, settled.asked)
+        if is_left_open(earlier, request.work.shard):
+            finished = None  # a run that was ended left its record so: this one takes the folder, and closes it
         if finished and not (plan := compare(settled.data.samples, destination, finished)).pending:
             _tell_hand_made(plan, report)
             yield from (Outcome(sample, label_path(out, sample), kept=True) for sample in plan.samples)
@@ -125,6 +129,7 @@ def _label(
             "belong to --model, and the tags; --background-power 2 lowers the background"
         )
     close("complete with failures" if tally.failed else "complete")
+    retire_covered(out)
 
 
 def _require_written(plan: Plan, destination: Destination, failures: FailureLog) -> None:

@@ -29,11 +29,15 @@ TRUTH_FOLDERS = ("SegmentationClass", "SegmentationObject")  # of a data set in 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How the work is spread; changes speed and memory, never a label on the CPU in float32."""
+    """How the work is spread; changes speed and memory, never a label on the CPU in float32.
+
+    devices: those of this machine, a process each, as `--device` has them; () for this process alone.
+    """
 
     batch_size: int | Literal["auto"] = "auto"
     workers: int = 2
     shard: Shard = WHOLE
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

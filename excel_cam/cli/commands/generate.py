@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,9 @@ from excel_cam.cli.options import (
     ShardType,
     chosen_model,
     chosen_settings,
+    chosen_work,
     default_workers,
+    devices_option,
     knowledge_option,
     lvc_option,
     model_options,
@@ -36,7 +37,7 @@ from excel_cam.cli.options import (
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.sharded import dry_run, is_sharded, run_shards_and_print, sharded_options, shards_request
 from excel_cam.cli.terminal import show, show_each
-from excel_cam.labels.shards import chosen_shard
+from excel_cam.errors import UsageError
 from excel_cam.shipped import adapter_path
 
 COCO_BOX_THRESHOLD = 0.88  # step 11.3
@@ -44,7 +45,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 
 @click.command(cls=GroupedCommand)
 @click.option("--dataset", type=click.Choice(DATA_SETS), metavar="NAME",
-              help=f"What to label, or whose classes: {', '.join(DATA_SETS)}. The demo has its own model.")  # fmt: skip
+              help=f"What to label: {', '.join(DATA_SETS)}.")  # fmt: skip
 @root_or_tars_option
 @split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
@@ -61,6 +62,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 @png_mode_option
 @overwrite_option("Replace labels that are there, but for hand-made ones.")
 @overwrite_hand_made_option()
+@devices_option
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True,
               help="Photographs in one batch; auto: 8 on a CPU, on a GPU what fits, 64 at most.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, MOST_PHOTOGRAPHS), default=default_workers,
@@ -80,23 +82,21 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     \b
         excel-cam generate --dataset demo --out labels/
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
-        excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
         excel-cam generate --dataset voc --split train --lvc lvc-voc/ --out labels-lvc/
         excel-cam generate --root 'tars/*.tar' --classes classes.txt --out packed/
-        excel-cam generate --manifest photos.parquet --classes classes.txt --out packed/
 
     Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore; the classes of context,
     ade20k and cityscapes, which have no background, begin with 0. The same command goes on where an earlier run
-    stopped. Where standard output is not a terminal it carries the path of each finished label. Every option can also
-    be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit status: 0 all done, 1 error,
-    2 usage, 3 some images failed (see failed.jsonl).
+    stopped. Standard output that is no terminal carries the path of each finished label or shard. Options can also be
+    set in a config file, or by variables such as EXCEL_CAM_GENERATE_SIZE=384. Exit status: 0 all done, 1 error, 2
+    usage, 3 some images failed (see failed.jsonl).
     """
     from excel_cam.cli.outcome import run_and_print
     from excel_cam.data.source import Source
     from excel_cam.run.estimate import estimate_run
     from excel_cam.run.plan import Destination
-    from excel_cam.run.settle import Request, Work, settle
+    from excel_cam.run.settle import Request, settle
 
     p, report = ctx.params, reporter(quiet)
     sharded = is_sharded(ctx)
@@ -118,7 +118,7 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         ),
         model=chosen_model(ctx), settings=settings, setting_sources=setting_sources,
         adapter=None if p["lvc"] is None else adapter_path(p["lvc"]),
-        work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
+        work=chosen_work(ctx),
     )  # fmt: skip
     if sharded:
         over = shards_request(ctx, request)
@@ -127,6 +127,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         elif run_shards_and_print(over, report, as_json, quiet):
             ctx.exit(EXIT_SOME_FAILED)
         return
+    if p["dry_run"] and request.work.devices:
+        raise UsageError("--dry-run measures one device: give it with --device, in place of --devices")
     if p["dry_run"]:
         show_each(estimate_run(settle(request, report, writing=False), report).lines())
         return
