@@ -14,7 +14,7 @@ _SETTINGS = [entry.name for record in (Settings, SegmentationSettings) for entry
 # Headings, and the parameters under them; `--help` names only the options of those in _RARELY_NEEDED.
 _GROUPS = {
     "What": (
-        "source", "dataset", "root", "split", "labels", "truth", "images", "tags", "all_classes", "classes",
+        "source", "dataset", "root", "manifest", "split", "labels", "truth", "images", "tags", "all_classes", "classes",
         "knowledge", "names_from", "names", "trainer", "lvc",
     ),
     "Where to": (
@@ -22,7 +22,9 @@ _GROUPS = {
         "as_json", "quiet",
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
-    "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
+    "How the work is spread": (
+        "devices", "batch_size", "workers", "shard", "shards", "rows_per_shard", "retry_failed", "checkpoint_every",
+    ),
     "Settings": ("preset", *_SETTINGS),
     "Learning": (
         "steps", "warm_up", "dynamic_from", "own_from", "batch", "rate", "decay", "channels", "decoder_blocks",

@@ -35,7 +35,7 @@ def run_and_print(request: Request, report: Report, as_json: bool, quiet: bool) 
     # Those of earlier runs included, each as soon as its file is whole.
     printing = as_json or not sys.stdout.isatty()
     with (
-        termination_as_interrupt(), _without_image_warnings(),
+        termination_as_interrupt(), without_image_warnings(),
         progress_bar(len(settled.data.samples), "image", quiet) as bar, closing(go(settled, report)) as outcomes,
     ):  # fmt: skip
         for outcome in outcomes:
@@ -113,7 +113,7 @@ def share_text(result: PhotoOutcome, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _without_image_warnings() -> Iterator[None]:
+def without_image_warnings() -> Iterator[None]:
     """What is wrong with an image is its reason in failed.jsonl, or of no consequence: not for Pillow to print too."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")

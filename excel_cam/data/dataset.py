@@ -9,6 +9,7 @@ from pathlib import Path
 from excel_cam.errors import DataError
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.name_finder import by_case, case_hint
+from excel_cam.tags.predicted import PredictedNote
 from excel_cam.wording import quoted
 
 
@@ -33,6 +34,7 @@ class DataSet:
     tags_source: str  # the file or files that the tags come from
     notes: tuple[str, ...]  # lines worth telling the user
     split: str | None = None  # the split the images are of, None where they were named
+    predicted_tags: PredictedNote | None = None  # where a file says that its tags were predicted, not given
 
 
 def require_tags(

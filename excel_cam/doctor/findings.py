@@ -22,6 +22,10 @@ class Kind:
 
 
 LOWER_BACKGROUND = "look at them; lower the background with `excel-cam generate --background-power 2`"
+_LOOK_AT_TAGS = (
+    "look at these photographs: the model may err as well as the tag; correct the tags file, then run the same "
+    "`excel-cam generate` with --overwrite"
+)
 _AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
 
 KINDS = {
@@ -83,6 +87,12 @@ KINDS = {
     "pixel-without-tag": Kind(
         WARNING, "classes in labels are not among their image's tags",
         "check that --tags is the file they were made with",
+    ),
+    "tag-without-support": Kind(
+        WARNING, "tags have nothing in their photograph that supports them", _LOOK_AT_TAGS,
+    ),
+    "class-there-untagged": Kind(
+        WARNING, "classes look to be in a photograph that is not tagged with them", _LOOK_AT_TAGS,
     ),
     "no-tags": Kind(WARNING, "labels have no line in the tags file", "add lines to it, or give the right --tags"),
     "tags-without-label": Kind(

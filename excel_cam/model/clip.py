@@ -59,6 +59,11 @@ class ClipModel:
         """Most tokens a text may have, its two special tokens included."""
         return int(self.towers.context_length)
 
+    @property
+    def sharpness(self) -> float:
+        """The factor on cosines that the model was trained to compare by, 1..100; 100 in OpenAI's weights."""
+        return min(max(float(self.towers.logit_scale.exp()), 1.0), 100.0)
+
     def count_tokens(self, text: str) -> int:
         """Tokens of a text with its two special tokens."""
         return len(self.tokenizer.encode(text)) + 2

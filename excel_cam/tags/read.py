@@ -71,6 +71,11 @@ def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
     return tags
 
 
+def csv_name_column(header: Sequence[str], path: Path) -> int:
+    """Which column of a .csv holds the names, by its header in lower case; raises `DataError` as `read_tags` does."""
+    return _csv_columns(header, path)[0]
+
+
 def _csv_columns(header: Sequence[str], path: Path) -> tuple[int, int]:
     """Which columns hold names and classes, by the first of their usual headings that is there once."""
     columns = []

@@ -45,7 +45,7 @@ def _tags_by_name(path: Path, entries: Iterable[Entry], lookup: ClassLookup) -> 
         if name in lines:
             raise DataError(f"{where}: {quoted(name)} is already on line {lines[name]}; keep one of them")
         lines[name] = entry.line
-        tags[name] = _classes_of_list(entry.parse(path), lookup, where)
+        tags[name] = classes_of_list(entry.parse(path), lookup, where)
     return tags
 
 
@@ -77,7 +77,7 @@ def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence
             raise DataError(f"{where}: expected a record with 'name' and 'classes', found {quoted(record)}")
         if {"name", "classes"} <= record.keys():
             name = _checked_name(record["name"], where)
-            found = _classes_of_list(record["classes"], lookup, where)
+            found = classes_of_list(record["classes"], lookup, where)
             tags[name] = tuple(sorted({*tags.get(name, ()), *found}))  # one record an object, as in .csv
         elif {"image_id", "category_id"} <= record.keys():
             name = _image_of_record(record["image_id"], class_names, where)
@@ -91,7 +91,8 @@ def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence
     return tags
 
 
-def _classes_of_list(value: object, lookup: ClassLookup, where: str) -> tuple[int, ...]:
+def classes_of_list(value: object, lookup: ClassLookup, where: str) -> tuple[int, ...]:
+    """The 0-based indices of a list of classes, ascending, each once; DataError, which begins with `where`."""
     if not isinstance(value, list):
         raise DataError(
             f'{where}: expected a list of classes such as ["{lookup.class_names[0]}"], found {quoted(value)}'

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.json_file import parse_json
 from excel_cam.files.storage import Place
-from excel_cam.labels.packed.tar import Extent, name_fault
+from excel_cam.labels.packed.tar import REMEDY, Extent, name_fault
 from excel_cam.wording import install_hint, quoted, readable_size
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_BYTES = 1 << 30  # of an index, as it lies there and unpacked; a million rows have some 100 MB
 _KEY = b"excel_cam"
-_REMEDY = "remove it and run the same `excel-cam generate` again: it makes this shard anew"
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,20 @@ def read_index(place: Place, shard: int) -> ShardIndex:
         raise
     except Exception as error:  # pyarrow raises nearly anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{place}: not the index of labels in a shard ({reason}); {_REMEDY}") from None
+        raise DataError(f"{place}: not the index of labels in a shard ({reason}); {REMEDY}") from None
     return index
+
+
+def read_labelled(place: Place, shard: int) -> tuple[IndexHead, dict[str, Row]]:
+    """The rows of a shard's labels by name, with all that an index keeps of them; raises as `read_index`."""
+    index = read_index(place, shard)
+    _head, table = _read_table(place.read())
+    rows = {}
+    for row in table.to_pylist():
+        if row["reason"] is None:
+            shares = tuple(zip(row["values"], row["shares"], strict=True))
+            rows[row["name"]] = Row(row["name"], Extent(row["offset"], row["size"]), row["stamp"], shares)
+    return index.head, rows
 
 
 def _read_table(content: bytes) -> tuple[IndexHead, pyarrow.Table]:

@@ -18,7 +18,10 @@ from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.storage import Place
 
 _MODE = 0o644
-_MOST_HEADERS = 64 << 10  # bytes before a member: its pax header holds a name, some kilobytes at most
+_MOST_HEADERS = 16 << 10  # bytes before a member: its pax header holds a name, some kilobytes at most
+_NEAR = 1 << 20  # bytes between two members that are taken to be read one after the other
+_AHEAD = 4 << 20  # bytes that are then read at once: some hundred labels
+REMEDY = "remove this shard's index (.parquet) and run the same `excel-cam generate` again: it makes the shard anew"
 
 
 @dataclass(frozen=True)
@@ -95,26 +98,61 @@ def _told(path: Path) -> Iterator[None]:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
+class TarReader:
+    """Reads a shard's tar member by member; of those that lie one after the other, several by one request.
+
+    size: of the tar, as its index says. The tar may be anything: no more is read than is asked for, or read ahead.
+    """
+
+    def __init__(self, place: Place, size: int) -> None:
+        self.place, self._size = place, size
+        self._block, self._start = b"", 0
+
+    def require_size(self) -> None:
+        """Raise `DataError` where the tar is not there, or of another size than its index says."""
+        if (found := self.place.size()) != self._size:
+            raise DataError(
+                f"{self.place}: it has {found:,} bytes, and {self._size:,} by its index: cut off, or of another run; "
+                f"{REMEDY}"
+            )
+
+    def read(self, extent: Extent) -> bytes:
+        """The bytes of a member. Raises `DataError` where the tar cannot be read, or ends before theirs."""
+        content = self._bytes(extent.offset, extent.size)
+        if len(content) != extent.size:
+            raise DataError(f"{self.place}: it ends at byte {extent.offset + len(content):,}, within a file; {REMEDY}")
+        return content
+
+    def find_behind(self, extent: Extent, name: str) -> Extent | None:
+        """Where the member right behind another lies, if it is a file of that name; None for anything else.
+
+        Raises `DataError` where the tar cannot be read.
+        """
+        head = self._bytes(extent.end, _MOST_HEADERS)
+        try:
+            with tarfile.open(fileobj=BytesIO(head), mode="r:") as archive:
+                member = archive.next()
+        except (tarfile.TarError, ValueError, EOFError):
+            return None
+        if member is None or not member.isreg() or member.name != name or member.size < 0:
+            return None
+        return Extent(extent.end + member.offset_data, member.size)
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        end = self._start + len(self._block)
+        if not self._start <= offset <= offset + size <= end:
+            is_next = bool(self._block) and self._start <= offset <= end + _NEAR
+            wanted = max(size, _AHEAD) if is_next else size
+            self._block = self.place.read(offset, max(0, min(wanted, self._size - offset)))
+            self._start = offset
+        return self._block[offset - self._start :][:size]
+
+
 def read_member(tar: Place, extent: Extent) -> bytes:
-    """The bytes of a member. Raises `DataError` where the tar cannot be read, or ends before theirs."""
-    content = tar.read(extent.offset, extent.size)
-    if len(content) != extent.size:
-        raise DataError(f"{tar}: it ends at byte {extent.offset + len(content):,}, within a label; make it again")
-    return content
+    """The bytes of one member; see `TarReader.read`."""
+    return TarReader(tar, extent.end).read(extent)
 
 
 def find_behind(tar: Place, extent: Extent, name: str) -> Extent | None:
-    """Where the member right behind another lies, if it is a file of that name; None for anything else.
-
-    No more than a header is read, whatever it announces. Raises `DataError` where the tar cannot be read.
-    """
-    head = tar.read(extent.end, _MOST_HEADERS)
-    try:
-        # A tar that is cut off behind the header: tarfile reads the header alone.
-        with tarfile.open(fileobj=BytesIO(head), mode="r:") as archive:
-            member = archive.next()
-    except (tarfile.TarError, ValueError, EOFError):
-        return None
-    if member is None or not member.isreg() or member.name != name or member.size < 0:
-        return None
-    return Extent(extent.end + member.offset_data, member.size)
+    """Where the member right behind another lies; see `TarReader.find_behind`."""
+    return TarReader(tar, extent.end + _MOST_HEADERS).find_behind(extent, name)
