@@ -22,6 +22,7 @@ from excel_cam.cli.commands.kb.group import kb
 from excel_cam.cli.commands.label import label
 from excel_cam.cli.commands.presets import presets
 from excel_cam.cli.commands.segment import segment
+from excel_cam.cli.commands.shards.status import status
 from excel_cam.cli.commands.shards.unpack import unpack
 from excel_cam.cli.commands.tags import tags
 from excel_cam.cli.commands.train import train
@@ -129,6 +130,7 @@ def cli(debug: bool) -> None:
 
 
 for _command in (
-    generate, tags, presets, label, vote, evaluate, export, import_, unpack, doctor, view, train, segment, kb, info,
+    generate, tags, presets, label, vote, evaluate, export, import_, status, unpack, doctor, view, train, segment, kb,
+    info,
 ):  # fmt: skip
     cli.add_command(_command)
