@@ -84,8 +84,7 @@ root_option = click.option(
 
 root_or_tars_option = click.option(
     "--root", type=FOLDER_OR_ADDRESS, metavar="DIR|TARS",
-    help="The data set's folder; looked for when left out, but for that of a `folder`. Or tars: 'tars/*.tar', "
-    "'s3://bucket/{000..099}.tar'.",
+    help="The data set's folder, looked for when left out; or tars, such as 'tars/*.tar'.",
 )  # fmt: skip
 
 split_option = click.option(
@@ -107,7 +106,7 @@ lvc_option = click.option(
 
 png_mode_option = click.option(
     "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
-    help="8-bit values, or with VOC's palette, which some readers turn into colours.",
+    help="8-bit values, or VOC's palette, which some readers turn into colours.",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -52,16 +52,18 @@ def _tags_by_name(path: Path, entries: Iterable[Entry], lookup: ClassLookup) -> 
 def read_json_lines(path: Path, class_names: Sequence[str]) -> Tags:
     """Tags of a `.jsonl` file: one record a line; empty lines are skipped."""
 
-    def records() -> Iterable[tuple[str, object]]:
-        for number, line in enumerate(read_text(path, "tags file").split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield f"{path}:{number}", json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    reason = getattr(error, "msg", None) or str(error)
-                    raise DataError(f"{path}:{number}: not a line of JSON: {reason}") from None
+    return tags_of_records(json_line_records(path, read_text(path, "tags file").split("\n")), class_names)
 
-    return tags_of_records(records(), class_names)
+
+def json_line_records(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, object]]:
+    """The records of a `.jsonl` file, one after the other, each with where it stands. Raises DataError."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield f"{path}:{number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
+                reason = getattr(error, "msg", None) or str(error)
+                raise DataError(f"{path}:{number}: not a line of JSON: {reason}") from None
 
 
 def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence[str]) -> Tags:

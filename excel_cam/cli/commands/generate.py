@@ -45,7 +45,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 
 @click.command(cls=GroupedCommand)
 @click.option("--dataset", type=click.Choice(DATA_SETS), metavar="NAME",
-              help=f"What to label, or whose classes: {', '.join(DATA_SETS)}. The demo has its own model.")  # fmt: skip
+              help=f"What to label: {', '.join(DATA_SETS)}.")  # fmt: skip
 @root_or_tars_option
 @split_option
 @click.option("--tags", type=FILE, help="Image-level labels: CSV (name,classes), JSON, JSON Lines, cls_labels.npy.")
@@ -82,17 +82,15 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     \b
         excel-cam generate --dataset demo --out labels/
         excel-cam generate --dataset voc --root VOCdevkit/VOC2012 --out labels/
-        excel-cam generate --dataset coco --root COCO --split train2014 --out labels/
         excel-cam generate --dataset folder --root photos/ --classes classes.txt --tags tags.csv --out labels/
         excel-cam generate --dataset voc --split train --lvc lvc-voc/ --out labels-lvc/
         excel-cam generate --root 'tars/*.tar' --classes classes.txt --out packed/
-        excel-cam generate --manifest photos.parquet --classes classes.txt --out packed/
 
     Labels hold 0 for background, 1 and up for the classes in order, 255 for pixels to ignore; the classes of context,
     ade20k and cityscapes, which have no background, begin with 0. The same command goes on where an earlier run
-    stopped. Where standard output is not a terminal it carries the path of each finished label. Every option can also
-    be set in a config file, or by a variable such as EXCEL_CAM_GENERATE_SIZE=384. Exit status: 0 all done, 1 error,
-    2 usage, 3 some images failed (see failed.jsonl).
+    stopped. Standard output that is no terminal carries the path of each finished label or shard. Options can also be
+    set in a config file, or by variables such as EXCEL_CAM_GENERATE_SIZE=384. Exit status: 0 all done, 1 error, 2
+    usage, 3 some images failed (see failed.jsonl).
     """
     from excel_cam.cli.outcome import run_and_print
     from excel_cam.data.source import Source

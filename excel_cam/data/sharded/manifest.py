@@ -79,7 +79,7 @@ class ManifestShards:
 
     def photographs(self, shard: int) -> Iterator[ShardPhotograph]:
         """The photographs of a shard, a row each. Raises `DataError` where the manifest cannot be read."""
-        names, first = Names(), self._range(shard)[0]
+        names, first = Names(shard), self._range(shard)[0]
         for number, row in enumerate(self._rows(shard), start=1):
             where = f"row {first + number:,} of {self.place}"
             name, fault = names.admit(row["name"], where, number)
@@ -201,18 +201,19 @@ def _check_columns(schema: pyarrow.Schema, wanted: Sequence[str], place: Place) 
             raise DataError(f"{place}: column {name} holds {schema.field(name).type}; expected {expected[name]}")
 
 
-def write_rows(stream: BinaryIO, rows: Iterable[tuple[str, str, Sequence[str]]]) -> int:
+def write_rows(stream: BinaryIO, rows: Iterable[tuple[str, str, Sequence[str]]], with_classes: bool) -> int:
     """Write rows of name, uri and classes as a manifest, a row group at a time; returns how many there were."""
     arrow = require_pyarrow()
     text = arrow.string()
-    schema = arrow.schema([("name", text), ("uri", text), ("classes", arrow.list_(text))])
+    fields = [("name", text), ("uri", text), ("classes", arrow.list_(text))]
+    schema = arrow.schema(fields if with_classes else fields[:2])
     count = 0
     with arrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
         held: list[tuple[str, str, Sequence[str]]] = []
 
         def flush() -> None:
             columns = [list(column) for column in zip(*held, strict=True)]
-            arrays = [arrow.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+            arrays = [arrow.array(values, field.type) for values, field in zip(columns, schema, strict=False)]
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema), row_group_size=ROWS_PER_GROUP)
             held.clear()
 

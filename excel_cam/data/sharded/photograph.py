@@ -57,7 +57,8 @@ class Shards(Protocol):
 class Names:
     """Names of one shard's photographs: each stands for one photograph, and for a path below any folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, shard: int) -> None:
+        self._shard = shard
         self._taken: set[str] = set()
 
     def admit(self, name: object, where: str, number: int) -> tuple[str, str | None]:
@@ -70,7 +71,7 @@ class Names:
         if fault is None:
             chosen = drop_image_suffix(str(name).removeprefix("./"))
         else:
-            chosen = f"(photograph {number})"
+            chosen = f"(photograph {number} of shard {self._shard})"
             while chosen in self._taken:
                 chosen += "'"
         self._taken.add(chosen)

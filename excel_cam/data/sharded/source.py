@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +24,6 @@ from excel_cam.files.lists import read_class_list
 from excel_cam.files.storage import Place
 from excel_cam.knowledge.base import class_limit, find_knowledge
 
-TAR = ".tar"
 MOST_TARS = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
@@ -40,11 +40,6 @@ class ShardedInput:
     root: str | None = None
     manifest: str | None = None
     rows_per_shard: int = ROWS_PER_SHARD
-
-
-def names_tars(root: str) -> bool:
-    """Whether a `--root` means tars, not a folder."""
-    return root.rstrip("}").endswith(TAR) or (_BRACES.search(root) is not None and f"{TAR}," in root)
 
 
 def open_shards(packed: ShardedInput, source: Source, *, tagless: bool = False) -> tuple[Shards, DataSet]:
@@ -131,6 +126,6 @@ def _matching(address: str) -> list[str]:
         return [address]
     place = Place(address)
     if not place.is_remote:
-        return glob.glob(address)
+        return glob.glob(os.path.expanduser(address))
     folder = folder_of(place)
     return [folder.child(name).address for name in folder.names() if fnmatchcase(name, place.name)]

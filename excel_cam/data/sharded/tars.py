@@ -61,7 +61,7 @@ class TarShards:
 
     def photographs(self, shard: int) -> Iterator[ShardPhotograph]:
         """The photographs of a tar in its order. Raises `DataError` where it is no tar, is cut off, or holds none."""
-        place, names, number, others = self.places[shard], Names(), 0, ""
+        place, names, number, others = self.places[shard], Names(shard), 0, ""
         with place.reading() as stream:
             for entry in _entries(stream, str(place), with_json=self.rule.kind == "own"):
                 others = others or entry.other

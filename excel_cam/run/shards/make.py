@@ -18,10 +18,11 @@ from excel_cam.files.storage import Place
 from excel_cam.labels.packed.index import IndexHead, Row, index_bytes, read_labelled
 from excel_cam.labels.packed.listing import index_of, running_of, tar_of
 from excel_cam.labels.packed.tar import TarReader, TarWriter
+from excel_cam.labels.records import SHARDS_LAYOUT
 from excel_cam.run.execute import Stages, overlapped
 from excel_cam.run.record import run_record
 from excel_cam.run.shards.marker import at_work
-from excel_cam.run.shards.settle import LAYOUT, SettledShards, read_shards_record, refuse_other_shards
+from excel_cam.run.shards.settle import SettledShards, read_shards_record, refuse_other_shards
 from excel_cam.run.worker import Made, Worker
 from excel_cam.wording import Report, readable_size
 
@@ -88,7 +89,7 @@ class ShardMaker:
         given = settled.request.input
         found = "--root" if given.manifest is None else "--manifest"
         record["dataset"] |= {"root": str(Place(given.manifest or given.root or "")), "found": found}
-        return {**record, "layout": LAYOUT, "labelled": settled.labelled}
+        return {**record, "layout": SHARDS_LAYOUT, "labelled": settled.labelled}
 
     def make(self, shard: int, told: Callable[[int], None] = lambda _: None) -> Commit:
         """Label a shard and commit it; `told` is called with how many more photographs are done.
@@ -179,11 +180,11 @@ class ShardMaker:
             return None
         try:
             head, rows = read_labelled(index_of(out, shard), shard)
-        except DataError:  # a damaged index: there is nothing that could be kept
+            tar = TarReader(tar_of(out, shard), head.tar_size)
+            tar.require_size()
+        except DataError:  # damaged: there is nothing that could be kept
             return None
-        if head.identity != self._head(shard, 0).identity:
-            return None
-        return _Earlier(TarReader(tar_of(out, shard), head.tar_size), rows)
+        return _Earlier(tar, rows) if head.identity == self._head(shard, 0).identity else None
 
     def _commit(self, shard: int, spool: Path, index: bytes) -> None:
         """Put the tar, and after it the index, in their places. Raises `OutputError`."""

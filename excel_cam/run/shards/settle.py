@@ -15,7 +15,7 @@ from excel_cam.files.json_file import parse_json
 from excel_cam.files.storage import Place
 from excel_cam.labels.packed.index import require_pyarrow
 from excel_cam.labels.packed.listing import is_shard_file
-from excel_cam.labels.records import differences
+from excel_cam.labels.records import SHARDS_LAYOUT, differences
 from excel_cam.run.settle import (
     Request,
     Settled,
@@ -28,7 +28,6 @@ from excel_cam.run.worker import Recipe
 from excel_cam.wording import Report, first_lines
 
 RUN_FILE = "run.json"
-LAYOUT = "shards"
 _MOST_RECORD = 64_000_000  # bytes
 
 
@@ -146,7 +145,7 @@ def read_shards_record(out: Place) -> dict[str, Any] | None:
         raise OutputError(f"{place}: the run record cannot be read: {error}; choose another --out") from None
     if not isinstance(record, dict) or not isinstance(record.get("identity"), dict):
         raise OutputError(f"{place}: not a run record of excel-cam; choose another --out")
-    if record.get("layout") != LAYOUT or not isinstance(record.get("labelled"), dict):
+    if record.get("layout") != SHARDS_LAYOUT or not isinstance(record.get("labelled"), dict):
         raise OutputError(f"{out} holds labels as single files, not in shards; choose another --out")
     return record
 
