@@ -92,6 +92,39 @@ def test_a_tar_cut_off_within_a_label_is_told(tmp_path: Path) -> None:
         TarReader(Place(str(tmp_path / "t.tar")), size).read(extents["a.png"])
 
 
+def test_a_header_that_announces_anything_takes_no_more_than_is_there(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("a.npz")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 50
+    extents, size = written(tmp_path / "t.tar", {"a.png": b"first"})
+    content = bytearray((tmp_path / "t.tar").read_bytes())
+    place = extents["a.png"].end
+    content[place : place + tarfile.BLOCKSIZE] = header.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "t.tar").write_bytes(content)
+    assert TarReader(Place(str(tmp_path / "t.tar")), size).find_behind(extents["a.png"], "a.npz") is None
+
+
+def test_members_one_after_the_other_are_read_by_few_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {f"{number:04d}.png": bytes([number % 251]) * 3000 for number in range(300)}
+    extents, size = written(tmp_path / "t.tar", members)
+    asked: list[int] = []
+    read = Place.read
+
+    def counted(place: Place, offset: int = 0, size: int | None = None) -> bytes:
+        assert size is not None
+        asked.append(size)
+        return read(place, offset, size)
+
+    monkeypatch.setattr(Place, "read", counted)
+    reader = TarReader(Place(str(tmp_path / "t.tar")), size)
+    assert {name: reader.read(extent) for name, extent in extents.items()} == members
+    assert len(asked) == 2  # the first alone, then some hundreds at once
+    asked.clear()
+    reader = TarReader(Place(str(tmp_path / "t.tar")), size)
+    for name in ("0290.png", "0005.png", "0100.png"):  # from all over the tar: no byte more than is wanted
+        reader.read(extents[name])
+    assert asked[:2] == [3000, 3000]
+
+
 HEAD = IndexHead(shard=3, identity="abc", tar_size=10_240)
 ROWS = (
     Row("b/1", Extent(512, 100), "0" * 32, ((0, 0.75), (2, 0.25))),
