@@ -31,12 +31,12 @@ Result = TypeVar("Result")
 class Stages(Generic[Result]):
     """What is done with a photograph: read in threads, labelled in batches, written in threads.
 
-    write returns whether the label holds a class.
+    write returns whether the label holds a class, or why there is none.
     """
 
     read: Callable[[Path], Photograph]
     label: Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
-    write: Callable[[Sample, Photograph, Result], bool]
+    write: Callable[[Sample, Photograph, Result], bool | str]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def execute(
     decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     writer = ThreadPoolExecutor(max(1, workers // WORKERS_PER_WRITER), thread_name_prefix="write")
     try:
-        written: deque[tuple[Sample, Future[bool] | str | None]] = deque()
+        written: deque[tuple[Sample, Future[bool | str] | str | None]] = deque()
         for batch in _decoded_batches(plan, decoders, stages.read, batch_size, lookahead=batch_size + workers):
             good = [(sample, image) for sample, image in batch if isinstance(image, Photograph)]
             results = iter(stages.label([image for _, image in good], [sample.tags for sample, _ in good]))
@@ -112,17 +112,17 @@ def execute(
 
 
 def _settle(
-    entry: tuple[Sample, Future[bool] | str | None], plan: Plan, out: Path, failures: FailureLog
+    entry: tuple[Sample, Future[bool | str] | str | None], plan: Plan, out: Path, failures: FailureLog
 ) -> Outcome:  # fmt: skip
     """Wait for one image to be written or failed."""
     sample, state = entry
-    if isinstance(state, Future):
-        shows_class = state.result()
-        return Outcome(sample, label_path(out, sample), kept=sample.name in plan.hand_made, shows_class=shows_class)
-    if state is None:
+    result = state.result() if isinstance(state, Future) else state
+    if result is None:
         return Outcome(sample, label_path(out, sample), kept=True)
-    failures.add(sample.name, state)
-    return Outcome(sample, label_path(out, sample), reason=state)
+    if isinstance(result, str):
+        failures.add(sample.name, result)
+        return Outcome(sample, label_path(out, sample), reason=result)
+    return Outcome(sample, label_path(out, sample), kept=sample.name in plan.hand_made, shows_class=result)
 
 
 def _decoded_batches(

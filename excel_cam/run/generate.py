@@ -171,8 +171,10 @@ def photograph_stages(
     def read(path: Path) -> Photograph:  # from its file, so that the bytes of large ones need not be held
         return read_photograph(path, worker.recipe.settings.working_pixels)
 
-    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool:
-        made = worker.encode(photograph, result, sample.tags)
+    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool | str:
+        made = worker.encode(photograph, result, sample.tags, sample.regions)
+        if made.reason is not None:
+            return made.reason
         require_folders()
         if destination.cams is not None and made.maps is not None:  # first the maps: who finds the label finds them too
             write_atomically(maps_path(destination.cams, sample), made.maps)

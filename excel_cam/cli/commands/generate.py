@@ -20,6 +20,7 @@ from excel_cam.cli.options import (
     ShardType,
     chosen_model,
     chosen_settings,
+    chosen_vote,
     default_workers,
     knowledge_option,
     lvc_option,
@@ -27,6 +28,7 @@ from excel_cam.cli.options import (
     overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
+    region_options,
     root_option,
     settings_options,
     source_name,
@@ -55,6 +57,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 @click.option("--save-cams", "cams", type=FOLDER,
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @lvc_option
+@region_options()
 @png_mode_option
 @overwrite_option("Replace labels that are there, but for hand-made ones.")
 @overwrite_hand_made_option()
@@ -109,7 +112,7 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
             overwrite_hand_made=p["overwrite_hand_made"],
         ),
         model=chosen_model(ctx), settings=settings, setting_sources=setting_sources,
-        adapter=None if p["lvc"] is None else adapter_path(p["lvc"]),
+        adapter=None if p["lvc"] is None else adapter_path(p["lvc"]), regions=chosen_vote(ctx),
         work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
     )  # fmt: skip
     if p["dry_run"]:
