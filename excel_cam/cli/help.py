@@ -22,7 +22,8 @@ _GROUPS = {
         "as_json", "quiet",
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
-    "How the work is spread": ("batch_size", "workers", "shard", "checkpoint_every"),
+    "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed"),
+    "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
     "Settings": ("preset", *_SETTINGS),
     "Regions": ("region_share", "component_share", "fill_ignored", "allow_missing_regions"),
     "Learning": (
@@ -30,7 +31,9 @@ _GROUPS = {
         "decoder_heads", "radius", "seed", "slots", "relation_mean", "padding", "average", "readout_images",
     ),
 }  # fmt: skip
-_RARELY_NEEDED = ("Model and device", "How the work is spread", "Settings", "Regions", "Learning")
+_RARELY_NEEDED = (
+    "Photographs in shards", "Model and device", "How the work is spread", "Settings", "Regions", "Learning",
+)  # fmt: skip
 _OTHERS = "Other options"
 _ALL_META = "excel_cam.help_all"
 

@@ -22,6 +22,8 @@ from excel_cam.cli.commands.kb.group import kb
 from excel_cam.cli.commands.label import label
 from excel_cam.cli.commands.presets import presets
 from excel_cam.cli.commands.segment import segment
+from excel_cam.cli.commands.shards.manifest import manifest
+from excel_cam.cli.commands.shards.unpack import unpack
 from excel_cam.cli.commands.tags import tags
 from excel_cam.cli.commands.train import train
 from excel_cam.cli.commands.view import view
@@ -128,6 +130,7 @@ def cli(debug: bool) -> None:
 
 
 for _command in (
-    generate, tags, presets, label, vote, evaluate, export, import_, doctor, view, train, segment, kb, info,
+    generate, tags, manifest, presets, label, vote, evaluate, export, import_, unpack, doctor, view, train, segment, kb,
+    info,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -88,7 +88,7 @@ class Place:
             if not self.is_remote:
                 return self.path.stat().st_size
             system, path = self._open()
-            size = system.size(path)
+            size = web.size(system, path) if self._scheme in addresses.WEB else system.size(path)
         if size is not None:
             return int(size)
         with self.reading() as stream:  # a web server that does not say

@@ -31,6 +31,12 @@ def run_file(shard: Shard) -> str:
     return shard.file_part.join(RUN_FILES)
 
 
+def shard_of_run_file(name: str) -> Shard:
+    """The share whose run record has that name."""
+    found = re.search(r"\.shard-([0-9]+)-of-([0-9]+)\.", name)
+    return WHOLE if found is None else Shard(int(found[1]), int(found[2]))
+
+
 def failed_file(shard: Shard) -> str:
     """The name of a share's list of failures."""
     return shard.file_part.join(FAILED_FILES)
@@ -65,17 +71,31 @@ def files_of_shares(out: Path, ends: tuple[str, str]) -> Iterator[Path]:
     yield from sorted(found, key=lambda path: (len(path.name), path.name))
 
 
-def is_packed(out: Path | Place) -> bool:
-    """Whether the labels of an output folder lie in shards: its record says so, or, where that is lost, its files."""
+def record_of_whole(out: Path | Place) -> dict[str, Any] | None:
+    """The record of a run over a whole output folder, None where it is not there or cannot be read."""
     file = out.child(run_file(WHOLE)) if isinstance(out, Place) else out / run_file(WHOLE)
     try:
-        record = _read_record(file) if file.exists() else None
+        return _read_record(file) if file.exists() else None
     except (OutputError, DataError):
-        record = None
+        return None
+
+
+def is_packed(out: Path | Place) -> bool:
+    """Whether the labels of an output folder lie in shards: its record says so, or, where that is lost, its files."""
+    record = record_of_whole(out)
     if record is not None:
         return record.get("layout") == SHARDS_LAYOUT
     names = out.names(".parquet") if isinstance(out, Place) else (path.name for path in out.glob("labels-*.parquet"))
     return any(_INDEX.fullmatch(name) for name in names)
+
+
+def refuse_shards(out: Path) -> None:
+    """Raise `OutputError` where the labels of a folder lie in shards: single files would not become part of them."""
+    if is_packed(out):
+        raise OutputError(
+            f"{out} holds labels in shards, which stay as they are; choose another folder, or unpack them first: "
+            f"`excel-cam unpack {out} --to labels/`"
+        )
 
 
 def _read_record(path: Path | Place) -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ def estimate_run(settled: Settled, report: Report) -> Estimate:
         for sample in _spread(pending, TRIED + 1):
             started = time.monotonic()
             try:
-                photograph = stages.read(sample.image_path)
+                photograph = stages.read(sample)
             except ImageError:
                 continue
             (result,) = stages.label([photograph], [sample.tags])

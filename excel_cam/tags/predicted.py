@@ -90,11 +90,11 @@ def _rows_of_csv(path: Path) -> Iterator[tuple[str, Mapping[str, object], str]]:
 def _scores_of_cell(cell: str, where: str) -> dict[str, object]:
     scores: dict[str, object] = {}
     for part in filter(None, (part.strip() for part in cell.split(";"))):
-        name, colon, value = part.rpartition(":")
+        name, _, value = part.rpartition(":")
         try:
-            scores[name.strip()] = float(value) if colon else None
+            scores[name.strip()] = float(value)
         except ValueError:
-            scores[name.strip()] = value
+            raise _no_score(part, where) from None
     return scores
 
 
@@ -131,11 +131,15 @@ def _of_record(record: object, where: str) -> tuple[str, Mapping[str, object], s
 
 def _score(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(
-            f"{where}: {PREDICTED}: expected scores such as cat:0.83, found {quoted(value)}; correct classes in their "
-            "own column, and leave this one as it is or empty"
-        )
+        raise _no_score(value, where)
     return float(value)
+
+
+def _no_score(found: object, where: str) -> DataError:
+    return DataError(
+        f"{where}: {PREDICTED}: expected scores such as cat:0.83, found {quoted(found)}; correct classes in their own "
+        "column, and leave this one as it is or empty"
+    )
 
 
 _READERS: dict[str, Callable[[Path], Iterator[tuple[str, Mapping[str, object], str]]]] = {

@@ -113,7 +113,7 @@ def test_what_is_not_there_is_said_in_one_line(folder: Place) -> None:
     assert folder.names() == []
     with pytest.raises(DataError, match=r"missing\.bin cannot be read: \w+"):
         folder.child("missing.bin").read()
-    with pytest.raises(DataError, match=r"missing\.bin cannot be looked up: "):
+    with pytest.raises(DataError, match=r"missing\.bin cannot be looked up: \w+"):
         folder.child("missing.bin").size()
     with pytest.raises(DataError, match=r"missing\.bin cannot be read: \w+"), folder.child("missing.bin").reading():
         pass
@@ -176,7 +176,9 @@ def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/out", "sftp://host/out", "ftp://host/out"])
 def test_nothing_is_written_where_half_a_file_would_be_seen(address: str) -> None:
     for attempt in (lambda: Place(address).write(b"1"), Place(address).remove, Place(address).check_writable):
-        with pytest.raises(UsageError, match=r"nothing is written to (http|sftp|ftp)://; choose a folder, or one"):
+        with pytest.raises(
+            UsageError, match=r"nothing is written to (http|sftp|ftp)://; choose a folder, or one of s3"
+        ):
             attempt()
 
 
@@ -257,6 +259,7 @@ def test_a_file_on_a_web_server(ranges: bool, monkeypatch: pytest.MonkeyPatch) -
     with web_server(sends(content, ranges=ranges)) as address:
         place = Place(f"{address}/a b.bin?sig=1")
         assert place.exists()
+        assert place.size() == len(content)
         assert place.read() == content
         assert place.read(3, 4) == content[3:7]
         assert place.read(25_000) == content[25_000:]
@@ -269,6 +272,18 @@ def test_a_file_on_a_web_server(ranges: bool, monkeypatch: pytest.MonkeyPatch) -
             assert stream.read() == content
     with pytest.raises(MachineError, match="cannot be read"):
         place.read()
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_server_that_does_not_say_how_large_a_file_is() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b"0123456789")
+
+    with web_server(answer) as address:
+        assert Place(f"{address}/a").size() == 10
+        assert Place(f"{address}/a").read(2, 3) == b"234"
 
 
 @pytest.mark.parametrize("announced", [20, 2_000_000])

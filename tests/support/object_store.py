@@ -88,7 +88,7 @@ def sends(content: bytes, *, ranges: bool = True, announced: int | None = None) 
             first, _, last = asked.removeprefix("bytes=").partition("-")
             begin, end = int(first), min(int(last or len(content)), len(content) - 1) + 1
             if begin >= len(content):
-                status, body = 416, b""
+                status, body, extra = 416, b"", {"Content-Range": f"bytes */{len(content)}"}
             else:
                 status, body = 206, content[begin:end]
                 extra = {"Content-Range": f"bytes {begin}-{end - 1}/{len(content)}"}

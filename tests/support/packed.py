@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from excel_cam.files.atomic import hash_json
 from excel_cam.files.images.masks import mask_names, read_mask
 from excel_cam.files.storage import Place
 from excel_cam.labels.packed.index import IndexHead, Row, index_bytes
@@ -43,13 +44,14 @@ def write_tar_by_hand(path: Path, members: Members) -> dict[str, Extent]:
 
 def pack(
     labels: Path, out: Path | Place, *, shard_size: int = 5, cams: Path | None = None,
-    failed: Mapping[str, str] | None = None, identity: str = "one run",
+    failed: Mapping[str, str] | None = None, identity: str | None = None,
     write: Callable[[Path, Members], dict[str, Extent]] = write_tar, scratch: Path | None = None,
 ) -> Place:  # fmt: skip
     """Labels of a folder in shards. failed: reasons by name, of photographs in the last shard."""
     place = out if isinstance(out, Place) else Place(str(out))
     record = json.loads((labels / "run.json").read_text()) if (labels / "run.json").exists() else {"identity": {}}
     place.child("run.json").write(json.dumps(record | {"layout": "shards"}).encode())
+    identity = identity or hash_json(record["identity"])
     names = mask_names(labels)
     failures = [Row(name, reason=reason) for name, reason in (failed or {}).items()]
     for number, group in enumerate(grouped(names, shard_size)):

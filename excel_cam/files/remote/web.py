@@ -9,6 +9,7 @@ import io
 import re
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from excel_cam.files.remote.addresses import without_credentials
@@ -49,11 +50,16 @@ def read(system: AsyncFileSystem, url: str, offset: int, size: int | None) -> by
     return into.getvalue()
 
 
+def size(system: AsyncFileSystem, url: str) -> int | None:
+    """Bytes of a file, None where a server does not say; raises `RefusedError` and what the network raises."""
+    return _patiently(system, url, 0, 1, None).size
+
+
 def stream(system: AsyncFileSystem, url: str) -> Any:
     """A file that can be sought in: piece by piece where the server can, else a copy of it on this machine."""
-    size = _patiently(system, url, 0, 1, None)
-    if size is not None:
-        return _Pieces(system, url, size)
+    found = _patiently(system, url, 0, 1, None)
+    if found.in_pieces and found.size is not None:
+        return _Pieces(system, url, found.size)
     copy = tempfile.TemporaryFile()  # noqa: SIM115, its reader closes it
     try:
         _patiently(system, url, 0, None, copy)
@@ -62,6 +68,14 @@ def stream(system: AsyncFileSystem, url: str) -> Any:
         copy.close()
         raise
     return copy
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a server said of a file: its size, and whether parts of it can be had."""
+
+    size: int | None
+    in_pieces: bool
 
 
 class _Pieces(io.RawIOBase):
@@ -95,14 +109,14 @@ class _Pieces(io.RawIOBase):
         return wanted
 
 
-def _patiently(system: AsyncFileSystem, url: str, offset: int, end: int | None, into: BinaryIO | None) -> int | None:
+def _patiently(system: AsyncFileSystem, url: str, offset: int, end: int | None, into: BinaryIO | None) -> _Found:
     """`_fetch`, tried again where the trouble may pass."""
     import aiohttp
     from fsspec.asyn import sync
 
     for pause in (*PAUSES, None):
         try:
-            return cast("int | None", sync(system.loop, _fetch, system, url, offset, end, into))
+            return cast(_Found, sync(system.loop, _fetch, system, url, offset, end, into))
         except (aiohttp.ClientError, TimeoutError, RefusedError) as error:
             if pause is None or isinstance(error, aiohttp.InvalidURL) or _is_final(error):
                 raise
@@ -119,29 +133,28 @@ def _is_final(error: Exception) -> bool:
 
 async def _fetch(
     system: AsyncFileSystem, url: str, offset: int, end: int | None, into: BinaryIO | None
-) -> int | None:  # fmt: skip
-    """Write the bytes from `offset` to before `end` into a stream, if any; the size of the whole, by a range's answer.
+) -> _Found:  # fmt: skip
+    """Write the bytes from `offset` to before `end` into a stream, if any.
 
-    None where the server sent the file from its beginning. Raises `RefusedError`, and whatever aiohttp raises, as when
-    less came than was announced.
+    Raises `RefusedError`, and whatever aiohttp raises, as when less came than was announced.
     """
     session = await system.set_session()
     headers = {"Accept-Encoding": "identity"}  # ranges are of the bytes as they lie there
     if offset or end is not None:
         headers["Range"] = f"bytes={offset}-{'' if end is None else end - 1}"
     async with session.get(system.encode_url(url), headers=headers) as answer:
-        if answer.status == 416:  # nothing from there on
-            return None
-        if answer.status >= 400:
+        if answer.status >= 400 and answer.status != 416:
             raise RefusedError(answer.status, without_credentials(answer.reason or ""))
         begin, total = _content_range(answer.headers.get("Content-Range", ""))
-        if answer.status != 206:
-            begin, total = 0, None
+        if answer.status == 416:  # nothing from there on
+            return _Found(total, in_pieces=True)
+        if answer.status != 206:  # the file from its beginning
+            begin, total = 0, answer.content_length
         elif begin != offset:
             raise RefusedError(answer.status, "with other bytes than were asked for")
         if into is not None:
             await _copy(answer.content, into, skip=offset - begin, most=None if end is None else end - offset)
-        return total
+        return _Found(total, in_pieces=answer.status == 206)
 
 
 async def _copy(content: Any, into: BinaryIO, skip: int, most: int | None) -> None:
@@ -157,6 +170,7 @@ async def _copy(content: Any, into: BinaryIO, skip: int, most: int | None) -> No
 
 
 def _content_range(text: str) -> tuple[int | None, int | None]:
-    """Where a range begins and how large the whole is: "bytes 3-6/10" → 3, 10."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
-    return (None, None) if match is None else (int(match[1]), None if match[2] == "*" else int(match[2]))
+    """Where a range begins and how large the whole is: "bytes 3-6/10" → 3, 10; "bytes */10" → None, 10."""
+    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", text.strip())
+    begin, total = (None, None) if match is None else match.groups()
+    return None if begin is None else int(begin), None if total in (None, "*") else int(total)

@@ -139,6 +139,18 @@ def read_index(place: Place, shard: int) -> ShardIndex:
     return index
 
 
+def read_labelled(place: Place, shard: int) -> tuple[IndexHead, dict[str, Row]]:
+    """The rows of a shard's labels by name, with all that an index keeps of them; raises as `read_index`."""
+    index = read_index(place, shard)
+    _head, table = _read_table(place.read())
+    rows = {}
+    for row in table.to_pylist():
+        if row["reason"] is None:
+            shares = tuple(zip(row["values"], row["shares"], strict=True))
+            rows[row["name"]] = Row(row["name"], Extent(row["offset"], row["size"]), row["stamp"], shares)
+    return index.head, rows
+
+
 def _read_table(content: bytes) -> tuple[IndexHead, pyarrow.Table]:
     """The head and columns of an index; raises ValueError and whatever pyarrow raises."""
     import pyarrow.parquet

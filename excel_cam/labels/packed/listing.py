@@ -25,6 +25,11 @@ def running_of(out: Place, shard: int) -> Place:
     return out.child(f"labels-{shard:05d}.running")
 
 
+def is_shard_file(name: str) -> bool:
+    """Whether a file's name is one of those that shards have."""
+    return _FILE.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class Listing:
     """Numbers of shards, ascending.

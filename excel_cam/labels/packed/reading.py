@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
+from excel_cam.files.atomic import hash_json
 from excel_cam.files.images.masks import MASK_SUFFIX
 from excel_cam.files.part import Part
 from excel_cam.files.storage import Place
 from excel_cam.labels.packed.index import ShardIndex, read_index, require_pyarrow
 from excel_cam.labels.packed.listing import index_of, list_shards, tar_of
 from excel_cam.labels.packed.tar import Extent, TarReader
+from excel_cam.labels.records import record_of_whole, run_file
+from excel_cam.labels.shards import WHOLE
 from excel_cam.wording import quoted
 
 _READ_AT_ONCE = 8  # indices: in an object store each takes its time to come
@@ -47,10 +50,21 @@ class PackedTable:
         """Where the label of a row lies in its tar."""
         return Extent(int(self.offsets[row]), int(self.sizes[row]))
 
+    def rows(self, names: Iterable[str]) -> list[int]:
+        """The rows of those of these names that have a label."""
+        return [row for name in names if (row := self.row(name)) is not None]
+
     def row(self, name: str) -> int | None:
         """The row of a label; None where there is none of that name."""
         row = bisect_left(self.names, name)
         return row if row < len(self.names) and self.names[row] == name else None
+
+
+def read_indices(out: Place, shards: Sequence[int]) -> Iterator[ShardIndex]:
+    """Read the indices of shards, some at once, in their order. Raises `DataError` where one is damaged."""
+    require_pyarrow()
+    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+        yield from pool.map(lambda shard: read_index(index_of(out, shard), shard), shards)
 
 
 def read_table(out: Place) -> PackedTable:
@@ -58,21 +72,13 @@ def read_table(out: Place) -> PackedTable:
 
     Raises `DataError` where one is damaged, of another run than the others, or names an image that another has too.
     """
-    require_pyarrow()
-    committed = list_shards(out).committed
-    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-        found = pool.map(lambda shard: read_index(index_of(out, shard), shard), committed)
-        return _joined(out, found)
-
-
-def _joined(out: Place, indices: Iterable[ShardIndex]) -> PackedTable:
-    """The rows of all indices, sorted by name; raises `DataError` as `read_table` does."""
+    record = record_of_whole(out)
+    identity, first = (None, None) if record is None else (hash_json(record["identity"]), run_file(WHOLE))
     names: list[str] = []
     columns: list[tuple[NDArray[Any], ...]] = [_columns(-1, [], _NONE, _NONE)]
     tar_sizes: dict[int, int] = {}
     reasons: dict[str, str] = {}
-    identity = first = None
-    for index in indices:
+    for index in read_indices(out, list_shards(out).committed):
         shard = index.head.shard
         if identity not in (None, index.head.identity):
             raise DataError(
@@ -126,20 +132,23 @@ class PackedFiles:
 
     def file(self, name: str) -> Part:
         """The member of a tar; its bytes are read when it is opened."""
+        return self.member(name, self.suffix)
+
+    def member(self, name: str, suffix: str) -> Part:
+        """An image's label, or by its suffix the file that lies behind it; raises as `file`."""
         row = self.table.row(name)
         if row is None:
             raise self._missing([name], 1)
         extent, shard = self.table.extent(row), int(self.table.shards[row])
         tar = tar_of(self.out, shard)
-        if self.suffix != MASK_SUFFIX:
-            behind = self._tar(shard).find_behind(extent, name + self.suffix)
+        if suffix != MASK_SUFFIX:
+            behind = self._tar(shard).find_behind(extent, name + suffix)
             if behind is None:
                 raise DataError(
-                    f"{tar}: no class maps {quoted(name + self.suffix)} behind the label; make the labels with "
-                    "--save-cams"
+                    f"{tar}: no class maps {quoted(name + suffix)} behind the label; make the labels with --save-cams"
                 )
             extent = behind
-        return Part(f"{tar}: {name}{self.suffix}", extent.size, lambda: self._tar(shard).read(extent))
+        return Part(f"{tar}: {name}{suffix}", extent.size, lambda: self._tar(shard).read(extent))
 
     def require(self, names: Sequence[str]) -> None:
         """Look for each in the indices; of class maps, only whether there are any behind the first label."""

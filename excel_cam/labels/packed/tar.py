@@ -146,3 +146,13 @@ class TarReader:
             self._block = self.place.read(offset, max(0, min(wanted, self._size - offset)))
             self._start = offset
         return self._block[offset - self._start :][:size]
+
+
+def read_member(tar: Place, extent: Extent) -> bytes:
+    """The bytes of one member; see `TarReader.read`."""
+    return TarReader(tar, extent.end).read(extent)
+
+
+def find_behind(tar: Place, extent: Extent, name: str) -> Extent | None:
+    """Where the member right behind another lies; see `TarReader.find_behind`."""
+    return TarReader(tar, extent.end + _MOST_HEADERS).find_behind(extent, name)

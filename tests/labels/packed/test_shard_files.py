@@ -84,7 +84,7 @@ def test_the_file_behind_a_label_is_found_by_its_name_alone(tmp_path: Path) -> N
 def test_a_tar_cut_off_within_a_label_is_told(tmp_path: Path) -> None:
     extents, _ = written(tmp_path / "t.tar", MEMBERS)
     (tmp_path / "t.tar").write_bytes((tmp_path / "t.tar").read_bytes()[:514])
-    with pytest.raises(DataError, match=r"t\.tar: it ends at byte 514, within a label"):
+    with pytest.raises(DataError, match=r"t\.tar: it ends at byte 514, within a file"):
         read_member(Place(str(tmp_path / "t.tar")), extents["a.png"])
 
 
