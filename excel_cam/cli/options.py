@@ -89,8 +89,7 @@ root_or_tars_option = click.option(
 
 split_option = click.option(
     "--split", type=click.Choice(ALL_SPLITS), metavar="NAME",
-    help="One of the data set's own splits; left out, its training split: train_aug for voc, train2014, or the only "
-    "one there, for coco.",
+    help="Left out, the training split: train_aug of voc, train2014 or the only one of coco.",
 )  # fmt: skip
 
 knowledge_option = click.option(
@@ -132,8 +131,7 @@ def region_options(*, required: bool = False) -> Callable[[Command], Command]:
     defaults = VoteSettings()
     options = [
         click.option("--regions", type=click.Path(path_type=Path), required=required, metavar="DIR|FILE",
-                     help="Regions that vote on each label: a folder of NAME.png (ids), .npz (masks) or .json (COCO's "
-                     "run lengths), or one JSON file for all."),
+                     help="Regions that vote on each label: id maps, masks or COCO's run lengths by name."),
         click.option("--region-share", type=float, default=defaults.region_share, show_default=True, metavar="SHARE",
                      help="A region takes the value that holds more than this share of it."),
         click.option("--component-share", type=float, default=defaults.component_share, show_default=True,
