@@ -23,14 +23,15 @@ _GROUPS = {
         "keys", "as_json", "quiet",
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
-    "How the work is spread": ("batch_size", "workers", "shard", "checkpoint_every"),
+    "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed"),
+    "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
     "Settings": ("preset", *_SETTINGS),
     "Learning": (
         "steps", "warm_up", "dynamic_from", "own_from", "batch", "rate", "decay", "channels", "decoder_blocks",
         "decoder_heads", "radius", "seed", "slots", "relation_mean", "padding", "average", "readout_images",
     ),
 }  # fmt: skip
-_RARELY_NEEDED = ("Model and device", "How the work is spread", "Settings", "Learning")
+_RARELY_NEEDED = ("Photographs in shards", "Model and device", "How the work is spread", "Settings", "Learning")
 _OTHERS = "Other options"
 _ALL_META = "excel_cam.help_all"
 

@@ -20,11 +20,12 @@ from excel_cam.doctor.findings import LOWER_BACKGROUND, Collector, Finding, erro
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.doctor.tags import Scores, Suspicion, judge_by_maps, judge_by_scores
-from excel_cam.errors import DataError
+from excel_cam.errors import DataError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
-from excel_cam.files.images.masks import mask_names, mask_path, value_counts, values_text
+from excel_cam.files.images.masks import mask_path, value_counts, values_text
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.folder import photographs_of
+from excel_cam.labels.label_files import LabelFiles
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_names
 
@@ -36,11 +37,11 @@ class Examination:
     """What is examined. class_names None: the class list is not known, and what needs it is not looked for.
 
     has_background: whether label 0 is background; else it is the first class. scores: of all classes, by image, and
-    cams: a folder of class maps, which tags are held against. predicted_tags: what is known of tags that were
+    cams: class maps, which tags are held against. predicted_tags: what is known of tags that were
     predicted, not given.
     """
 
-    labels: Path
+    labels: LabelFiles
     class_names: tuple[str, ...] | None = None
     images: Path | None = None
     tags: Tags | None = None
@@ -48,7 +49,7 @@ class Examination:
     fix_command: tuple[str, ...] = ()  # what mends the fixable findings, as typed
     has_background: bool = True
     scores: Scores | None = None
-    cams: Path | None = None
+    cams: LabelFiles | None = None
     predicted_tags: str | None = None
 
     @property
@@ -132,20 +133,25 @@ def examine(
     """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each,
     `on_total` is told before how many there are.
 
-    Raises `DataError` where there are no labels or a folder cannot be read, `OutputError` where a fix is not written,
-    or a run that writes labels is at work in the folder.
+    Raises `DataError` where there are no labels or a folder cannot be read, `UsageError` for labels in shards that were
+    to be mended, `OutputError` where a fix is not written, or a run that writes labels is at work in the folder.
     """
     labels = examination.labels
-    names = mask_names(labels)
+    if examination.fix and labels.folder is None:
+        raise UsageError(
+            f"{labels}: labels in shards stay as they are; unpack them with `excel-cam unpack {labels} --to labels/`, "
+            "then mend that folder"
+        )
+    names = labels.names()
     if not names:
         raise DataError(
             f"{labels}: no label PNGs in this folder; labels are <name>.png, other formats lose their values"
         )
     on_total(len(names))
-    if not examination.fix:
+    if not examination.fix or labels.folder is None:
         return _examine_all(examination, names, on_label)
-    with claimed({labels: Work()}):
-        for folder in {mask_path(labels, name).parent for name in names}:
+    with claimed({labels.folder: Work()}):
+        for folder in {mask_path(labels.folder, name).parent for name in names}:
             remove_stale_parts(folder)
         return _examine_all(examination, names, on_label)
 
@@ -153,7 +159,7 @@ def examine(
 def _examine_all(examination: Examination, names: Sequence[str], on_label: Callable[[], None]) -> Diagnosis:
     """Examine the labels of these names; see `examine`."""
     labels = examination.labels
-    photographs = None if examination.images is None else photographs_of(examination.images, labels, names)
+    photographs = None if examination.images is None else photographs_of(examination.images, labels.folder, names)
     tags = None if examination.tags is None else match_names(examination.tags, set(names), "--tags")
     counts = _Counts()
     for name in names:
@@ -190,12 +196,12 @@ def _examine_label(
     examination: Examination, name: str, tags: Sequence[int] | None, counts: _Counts
 ) -> tuple[int, int] | None:
     """Look at one label, count what it holds, mend it where asked; returns its (H, W), None where it is unreadable."""
-    path, found = mask_path(examination.labels, name), counts.found
-    look = look_at_label(path, examination.greatest)
+    file, found = examination.labels.file(name), counts.found
+    look = look_at_label(file, examination.greatest)
     if look.fault is not None:
         mend = examination.fix and look.can_be_fixed
-        if mend and look.mask is not None:
-            fix_label(path, look.mask)
+        if mend and look.mask is not None and isinstance(file, Path):
+            fix_label(file, look.mask)
         found.add(look.fault, name, fixed=mend)
     if look.out_of_range:
         found.add("out-of-range", name)

@@ -23,6 +23,7 @@ from excel_cam.errors import DataError
 from excel_cam.files.arrays.npz import read_npz
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.part import File, open_file
 
 MAX_BYTES = 64 << 20  # of one image's maps unpacked; 255 classes on a grid of 256 x 256 have 32 MB
 _PARTS = ("high", "keys", "low", "maps", "size")
@@ -43,7 +44,12 @@ class ClassMaps:
 
 
 def write_maps(path: Path, maps: NDArray[np.float64], keys: Sequence[int], size: tuple[int, int], stamp: str) -> None:
-    """Write (c, h, w) float64 maps of the classes `keys`; the file appears whole or not at all. Raises `OutputError`.
+    """Write maps as `maps_bytes` has them; the file appears whole or not at all. Raises `OutputError`."""
+    write_atomically(path, maps_bytes(maps, keys, size, stamp))
+
+
+def maps_bytes(maps: NDArray[np.float64], keys: Sequence[int], size: tuple[int, ...], stamp: str) -> bytes:
+    """(c, h, w) float64 maps of the classes `keys`, of a label of `size`, (H, W), as a file holds them.
 
     stamp: 32 hexadecimal digits that say what the maps were made with; they are the archive's comment.
     """
@@ -58,25 +64,28 @@ def write_maps(path: Path, maps: NDArray[np.float64], keys: Sequence[int], size:
     )  # fmt: skip
     with zipfile.ZipFile(stream, "a") as archive:
         archive.comment = stamp.encode("ascii")
-    write_atomically(path, stream.getvalue())
+    return stream.getvalue()
 
 
-def read_maps(path: Path, class_count: int) -> ClassMaps:
+def read_maps(file: File, class_count: int) -> ClassMaps:
     """Read the maps of one image, of `class_count` classes in all: every value is finite, every class there once.
 
     Raises `DataError` when the file is missing, damaged, something else, or of classes that are not in the list.
     """
     try:
-        parts = read_npz(path, _PARTS, MAX_BYTES)
+        with open_file(file) as stream:
+            parts = read_npz(stream, _PARTS, MAX_BYTES)
         _check_parts(**parts)
+    except DataError:
+        raise
     except Exception as error:  # numpy and zipfile raise nearly anything on damaged archives
-        raise_if_machine(error, path)
+        raise_if_machine(error, file)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"{path}: expected class maps as --save-cams writes them ({reason}); make them again") from None
+        raise DataError(f"{file}: expected class maps as --save-cams writes them ({reason}); make them again") from None
     keys, size = tuple(int(key) for key in parts["keys"]), parts["size"]
     if keys and keys[-1] >= class_count:  # they ascend
         raise DataError(
-            f"{path}: maps of class {keys[-1] + 1}, but there are {class_count} classes; check --dataset or --classes"
+            f"{file}: maps of class {keys[-1] + 1}, but there are {class_count} classes; check --dataset or --classes"
         )
     low, spread = parts["low"][:, None, None], (parts["high"] - parts["low"])[:, None, None]
     return ClassMaps(keys, low + spread * parts["maps"].astype(np.float64), (int(size[0]), int(size[1])))

@@ -20,6 +20,7 @@ from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.remembered import asked_model, model_identity
 from excel_cam.model.words_file import fit_recorded
 from excel_cam.run.plan import Destination
+from excel_cam.run.worker import Recipe
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
 from excel_cam.wording import Report, first_lines
 
@@ -28,11 +29,15 @@ TRUTH_FOLDERS = ("SegmentationClass", "SegmentationObject")  # of a data set in 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How the work is spread; changes speed and memory, never a label on the CPU in float32."""
+    """How the work is spread; changes speed and memory, never a label on the CPU in float32.
+
+    devices: those of this machine, a process each, as `--device` has them; () for this process alone.
+    """
 
     batch_size: int | Literal["auto"] = "auto"
     workers: int = 2
     shard: Shard = WHOLE
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,8 @@ class Request:
 class Settled:
     """A run of which everything is settled that needs no model.
 
-    data: what is to be labelled, this share of it. images_in_all: of all shares. root_found: how its root was found.
+    data: what is to be labelled, this share of it. images_in_all: of all shares, None where that is not known.
+    root_found: how its root was found.
     knowledge: None where labels come from a segmenter, which needs no text.
     """
 
@@ -65,7 +71,7 @@ class Settled:
     data: DataSet
     root_found: str
     knowledge: KnowledgeBase | None
-    images_in_all: int
+    images_in_all: int | None
 
     @cached_property
     def known(self) -> dict[str, Any]:
@@ -86,6 +92,17 @@ class Settled:
         )  # fmt: skip
 
     @property
+    def recipe(self) -> Recipe:
+        """What a worker needs to make the labels."""
+        request = self.request
+        return Recipe(
+            known=self.known, model=request.model, settings=request.settings, knowledge=self.knowledge,
+            borrowing=request.source.has_own_knowledge, adapter=request.adapter, segmentation=request.segmentation,
+            png_mode=request.destination.png_mode, with_maps=request.destination.cams is not None,
+            batch_size=request.work.batch_size,
+        )  # fmt: skip
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """What the label values 0, 1, ... stand for."""
         return ("background", *self.data.class_names) if self.knowledge is None else self.knowledge.label_names
@@ -103,9 +120,20 @@ def settle(request: Request, report: Report, writing: bool = True) -> Settled:
 
     Raises `ExcelCamError` for whatever the user has to mend.
     """
-    destination, settings = request.destination, request.settings
+    destination = request.destination
     for folder in destination.folders if writing else ():
         check_writable(folder)
+    require_parts(request)
+    if request.segmentation is not None:
+        data, root_found = open_untagged(request.source, destination.out)
+        return _share(request, with_learnt_classes(request, data), root_found, None, report)
+    data, root_found = open_source(request.source, destination.out, report)
+    request, knowledge = with_knowledge(request, data)
+    return _share(request, data, root_found, knowledge, report)
+
+
+def require_parts(request: Request) -> None:
+    """Raise `ModelError` or `SettingsError` where trained weights or a CRF are asked for that are not there."""
     if request.adapter is not None and not request.adapter.is_file():
         raise ModelError(
             f"{request.adapter}: no trained weights there; give --lvc the folder of a finished `excel-cam train`, its "
@@ -113,16 +141,15 @@ def settle(request: Request, report: Report, writing: bool = True) -> Settled:
         )
     if request.segmentation is not None:
         check_crf_backend(request.segmentation.crf_backend)
-        data, root_found = open_untagged(request.source, destination.out)
-        data = replace(data, class_names=_learnt_classes(request, data))
-        return _share(request, data, root_found, None, report)
-    data, root_found = open_source(request.source, destination.out, report)
+
+
+def with_knowledge(request: Request, data: DataSet) -> tuple[Request, KnowledgeBase]:
+    """The knowledge base of a data set's classes, and the request with the settings that it decides."""
     knowledge = choose_knowledge(request.source, data)
-    settings = fit_recorded(settings, request.setting_sources, knowledge.sentence_count)
-    request = replace(request, settings=settings)
+    settings = fit_recorded(request.settings, request.setting_sources, knowledge.sentence_count)
     check_background(knowledge.has_background, settings)
     check_crf_backend(settings.crf_backend)
-    return _share(request, data, root_found, knowledge, report)
+    return replace(request, settings=settings), knowledge
 
 
 def _share(
@@ -164,8 +191,8 @@ def refuse_truth(folders: Sequence[Path], root: Path) -> None:
                 )
 
 
-def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:
-    """The classes that an adapter tells apart; raises `ModelError` where the data set has others."""
+def with_learnt_classes(request: Request, data: DataSet) -> DataSet:
+    """A data set with the classes that an adapter tells apart; raises `ModelError` where it has others."""
     from excel_cam.learnt.checkpoint import read_description
 
     assert request.adapter is not None
@@ -175,4 +202,4 @@ def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:
             f"{request.adapter} was trained on {len(classes)} classes, {first_lines(classes)}, which are not those of "
             f"{data.name}; segment its images with --dataset folder"
         )
-    return classes
+    return replace(data, class_names=classes)

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +45,22 @@ def read_tags(path: Path, class_names: Sequence[str]) -> Tags:
 
 def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
     lookup = ClassLookup(class_names)
-    separator = re.compile(";" if any(len(name.split()) > 1 for name in class_names) else r"[;\s]")
-    rows = csv.reader(io.StringIO(read_text(path, "tags file")), strict=True)
     tags: Tags = {}
+    for where, name, words in csv_rows(path, io.StringIO(read_text(path, "tags file")), class_names):
+        tags[name] = tuple(sorted({*tags.get(name, ()), *lookup.indices(words, where)}))
+    return tags
+
+
+def csv_rows(
+    path: Path, lines: Iterable[str], class_names: Sequence[str] | None
+) -> Iterator[tuple[str, str, list[str]]]:
+    """The rows of a .csv of tags, one after the other: where each stands, the image's name, its classes as written.
+
+    class_names: None where they are not known; classes are then parted by `;` alone. Raises DataError.
+    """
+    spaced = class_names is None or any(len(name.split()) > 1 for name in class_names)
+    separator = re.compile(";" if spaced else r"[;\s]")
+    rows = csv.reader(lines, strict=True)
     try:
         header = _without_empty_end([cell.strip().lower() for cell in next(rows, [])])
         name_column, classes_column = _csv_columns(header, path)
@@ -65,10 +78,9 @@ def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
             name = row[name_column].strip().removeprefix("./")
             check_name(name, where)
             words = (word.strip() for word in separator.split(row[classes_column]))
-            tags[name] = tuple(sorted({*tags.get(name, ()), *lookup.indices(filter(None, words), where)}))
+            yield where, name, [word for word in words if word]
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: not a line of CSV: {error}") from error
-    return tags
 
 
 def csv_name_column(header: Sequence[str], path: Path) -> int:
