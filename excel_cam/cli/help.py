@@ -17,9 +17,10 @@ _GROUPS = {
         "source", "dataset", "root", "split", "labels", "truth", "images", "tags", "all_classes", "classes",
         "knowledge", "names_from", "names", "trainer", "lvc", "regions",
     ),
+    "Prediction": ("predict", "per_image", "threshold", "calibrate"),
     "Where to": (
         "out", "cams", "strip", "bank", "curve", "plot", "png_mode", "overwrite", "overwrite_hand_made", "dry_run",
-        "as_json", "quiet",
+        "keys", "as_json", "quiet",
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
     "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed"),
