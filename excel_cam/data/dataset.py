@@ -13,9 +13,9 @@ from excel_cam.tags.predicted import PredictedNote
 from excel_cam.wording import quoted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One image to label."""
+    """One image to label; there are as many as images, so it is small."""
 
     name: str  # path under the root, with '/', without extension; also the label's name
     image_path: Path  # the file may be missing
