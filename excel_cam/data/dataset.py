@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from excel_cam.files.regions.region import ImageRegions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One image to label."""
+    """One image to label; there are as many as images, so it is small."""
 
     name: str  # path under the root, with '/', without extension; also the label's name
     image_path: Path  # the file may be missing
