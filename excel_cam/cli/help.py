@@ -23,7 +23,7 @@ _GROUPS = {
         "keys", "as_json", "quiet",
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
-    "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed"),
+    "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed", "engine", "ray_address"),
     "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
     "Settings": ("preset", *_SETTINGS),
     "Regions": ("region_share", "component_share", "fill_ignored", "allow_missing_regions"),
