@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError, ImageError
-from excel_cam.files.images.photographs import Photograph, read_photograph
+from excel_cam.files.images.photographs import Photograph, read_photograph, upright_size
 from excel_cam.labels.class_maps import maps_bytes
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.labels.png import class_shares, label_bytes
@@ -180,10 +180,11 @@ class Worker:
         except DataError as error:
             return Made(reason=str(error))
         maps = photograph.as_stored(result.maps) if recipe.with_maps else None
+        seen = result.input_size and upright_size(result.input_size, photograph.orientation)  # turned back, too
         least = 1 if self.load().has_background else 0
         return Made(
             label=label_bytes(label, recipe.png_mode, stamp),
-            maps=None if maps is None else maps_bytes(maps, tags, label.shape, stamp),
+            maps=None if maps is None else maps_bytes(maps, tags, label.shape, stamp, seen),
             stamp=stamp,
             shows_class=bool(((label >= least) & (label != IGNORE)).any()),
             shares=class_shares(label) if recipe.with_shares else {},

@@ -279,9 +279,9 @@ def test_a_worker_that_is_at_a_shard_goes_first(
     from excel_cam.files.storage import Place
     from excel_cam.labels.packed.running import LIFETIME, Running
 
-    out, monkey = tmp_path / "packed", []
+    out, given = tmp_path / "packed", []
     monkeypatch.setattr(
-        "excel_cam.run.shards.engine.LocalEngine.run", lambda _self, shards: iter(monkey.append(shards) or ())
+        "excel_cam.run.shards.engine.LocalEngine.run", lambda _self, shards: iter(given.append(shards) or ())
     )
     for age, order in {0: [1, 2, 0], LIFETIME + 5: [0, 1, 2]}.items():
         out.mkdir(exist_ok=True)
