@@ -239,7 +239,7 @@ BAD = {
     "transparency": (id_png(Image.new("RGBA", (7, 5), (1, 0, 0, 9))), "mode RGBA of 8 bits a channel holds no ids"),
     "a label": (
         lambda folder: write_label(folder / "a.png", np.zeros(SIZE, np.uint8), "L", "0" * 32),
-        "a label of this program, expected an id map; check --regions"),
+        "holds labels of this program, such as a.png, not regions; check --regions"),
     "no PNG": (lambda folder: (folder / "a.png").write_bytes(b"x"), "expected a PNG of region ids, cannot read it"),
     "no archive": (lambda folder: (folder / "a.npz").write_bytes(b"x"), "not a zip file; save regions as np.savez"),
     "several arrays": (npz(a=MASKS, b=MASKS), "expected one array, or one called masks, found a, b"),
@@ -280,7 +280,7 @@ def test_what_is_no_regions_of_the_image_is_said_in_one_line(tmp_path: Path, cas
     with pytest.raises(DataError, match=complaint) as refused:
         read(tmp_path, size=size)
     assert "\n" not in str(refused.value)
-    assert str(tmp_path / "a.") in str(refused.value)
+    assert str(tmp_path if case == "a label" else tmp_path / "a.") in str(refused.value)
 
 
 def test_what_is_missing_or_given_twice_is_said_before_anything_is_read(tmp_path: Path) -> None:

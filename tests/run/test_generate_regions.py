@@ -119,3 +119,13 @@ def test_settings_of_a_vote_need_regions(excel_cam: Run, tmp_path: Path, argumen
     refused = excel_cam(*arguments, "--out", tmp_path / "out", "--fill-ignored")
     assert refused.exit_code == 2
     assert "need --regions" in refused.stderr
+
+
+def test_photographs_in_shards_are_labelled_first(excel_cam: Run, tmp_path: Path, regions: Path) -> None:
+    pytest.importorskip("pyarrow", reason="labels in shards need pyarrow")
+    refused = excel_cam(
+        "generate", "--dataset", "folder", "--root", tmp_path / "*.tar", "--all-classes", "--classes", tmp_path / "x",
+        "--regions", regions, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert refused.exit_code == 2
+    assert "--regions does not go with photographs in shards: have them vote on the finished labels" in refused.stderr

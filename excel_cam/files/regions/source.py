@@ -12,6 +12,7 @@ from typing import Protocol
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.atomic import hash_file
 from excel_cam.files.images.image_folder import walk_folders
+from excel_cam.files.images.products import is_stamped
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.regions.id_maps import png_regions
 from excel_cam.files.regions.json_masks import DataSetJson, json_regions
@@ -109,6 +110,9 @@ def _files_of(folder: Path, names: Collection[str]) -> dict[str, Path]:
     except OSError as error:
         raise_if_machine(error, folder)
         raise DataError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
+    picture = next((path for path in found.values() if path.suffix.lower() == ".png"), None)
+    if picture is not None and is_stamped(picture):  # said once, and not of each
+        raise DataError(f"{folder} holds labels of this program, such as {picture.name}, not regions; check --regions")
     if not found:
         raise DataError(f"{folder}: no files of regions in it; expected a file per image ({ENDINGS})")
     return found
