@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 OF_A_DATA_SET = (
     "root", "split", "names_from", "devices", "batch_size", "workers", "shard", "rows_per_shard", "shards",
-    "retry_failed",
+    "retry_failed", "engine", "ray_address",
 )  # fmt: skip
 
 

@@ -1,13 +1,9 @@
-"""How far a folder of labels is, told from file names, run records and claims alone.
-
-Each kind of folder has a function here that looks at it and returns its `Standing`, or None where it is of another
-kind; `standing_of` asks them in turn.
-"""
+"""How far a folder of labels is, told from file names, run records and claims alone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +11,24 @@ from typing import Any
 from excel_cam.errors import DataError
 from excel_cam.labels.claims import AtWork, runs_at_work
 from excel_cam.labels.failures import failures_of
-from excel_cam.labels.records import is_packed, read_runs, shard_of_run_file
+from excel_cam.labels.records import SHARDS_LAYOUT, read_runs, shard_of_run_file
 from excel_cam.labels.shards import Shard
 from excel_cam.labels.status.shares import COMPLETE, covered, is_open
 from excel_cam.wording import first_lines
 
+PLAIN = "labels"  # a folder of single files
 SHOWN = 10  # shares that are told of on lines of their own; JSON has all
-DONE, RUNNING, STOPPED, ABANDONED, NOT_BEGUN = "complete", "running", "stopped", "abandoned", "not begun"
+DONE, DONE_WITH_FAILURES = COMPLETE
+RUNNING, STOPPED, ABANDONED, NOT_BEGUN, DAMAGED = "running", "stopped", "abandoned", "not begun", "damaged"
 
 
 @dataclass(frozen=True)
 class ShareStanding:
-    """One share of the images, such as "1/4"; "all" for the whole.
+    """One share of the images, such as "1/4"; "all" for the whole; "shard 17" of labels in shards.
 
-    state: `complete`, `complete with failures`, `running`, `stopped` (it could still say so), `abandoned` (killed), or
-    `not begun`. images: None where that is not known. labelled, failed: as its record has them, None before it is
-    closed. who: the process that is at work on it, "" where there is none.
+    state: `complete`, `complete with failures`, `running`, `stopped` (it could still say so), `abandoned` (killed),
+    `not begun`, or `damaged`. images: None where that is not known. labelled, failed: as its record has them, None
+    before it is closed. who: the process that is at work on it, or was, "" where none is known; or what is damaged.
     """
 
     share: str
@@ -45,8 +43,9 @@ class ShareStanding:
 class Standing:
     """How far a folder is.
 
-    kind: of folder. images: how many there are to label, None where no record says it. labelled: images that have
-    their label. failed: images that have none, or an old one, and whose reason is on a list. missing: the rest.
+    kind: of folder, `labels` or `shards`. images: how many there are to label, None where no record says it. labelled:
+    images that have their label. failed: images that have none, or an old one, and whose reason is on a list. missing:
+    the rest.
     shares: those that count, see `plain_standing`.
     """
 
@@ -80,7 +79,7 @@ class Standing:
             counts[share.state] = counts.get(share.state, 0) + 1
         if len(self.shares) > 1:
             states = ", ".join(f"{count:,} {state}" for state, count in counts.items())
-            yield f"{len(self.shares):,} shares: {states}"
+            yield f"{len(self.shares):,} {'shares' if self.kind == PLAIN else self.kind}: {states}"
         told = [share for share in self.shares if share.state not in COMPLETE]
         for share in told[:SHOWN]:
             yield f"  {_share_text(share)}"
@@ -88,12 +87,14 @@ class Standing:
             yield f"  and {len(told) - SHOWN:,} more; --json has all"
         if self.reasons:
             yield f"failed: {first_lines(self.reasons)}"
+        if self.failed and self.kind == SHARDS_LAYOUT:
+            yield "--retry-failed makes the shards again in which photographs failed"
         if any(share.state in (STOPPED, ABANDONED, NOT_BEGUN) for share in self.shares):
             yield "what is left is made by the same command, divided as before, otherwise, or not at all"
 
 
 def _share_text(share: ShareStanding) -> str:
-    who = f" by {share.who}" if share.who else ""
+    who = f"{': ' if share.state == DAMAGED else ' by '}{share.who}" if share.who else ""
     images = f", {share.images:,} images" if share.images is not None else ""
     return f"{share.share}: {share.state}{who}{images}"
 
@@ -104,8 +105,6 @@ def plain_standing(folder: Path) -> Standing | None:
     Shares that are told: those whose record is there, but for the open ones whose images others have finished since;
     those that a run is at work on; and of a division that is not finished, those that nobody has begun.
     """
-    if is_packed(folder):
-        return None
     records, at_work = read_runs(folder), runs_at_work(folder)
     if not records and not at_work:
         return None
@@ -120,24 +119,7 @@ def plain_standing(folder: Path) -> Standing | None:
     labelled = _count_labels(folder) - with_label
     missing = None if images is None else max(0, images - labelled - len(failed))
     shares = tuple(_shares(folder, records, at_work, images))
-    return Standing(str(folder), "labels", images, labelled, len(failed), missing, shares, tuple(reasons))
-
-
-KINDS: tuple[Callable[[Path], Standing | None], ...] = (plain_standing,)
-
-
-def standing_of(folder: Path) -> Standing:
-    """How far a folder is; raises `DataError` where nothing has been labelled into it, `OutputError` for damage."""
-    for kind in KINDS:
-        if (found := kind(folder)) is not None:
-            return found
-    if is_packed(folder):
-        raise DataError(
-            f"{folder} holds labels in shards: the command that makes them tells how many are there with --dry-run"
-        )
-    raise DataError(
-        f"{folder}: no run has written here: there is no run.json; give the --out of `excel-cam generate` or `segment`"
-    )
+    return Standing(str(folder), PLAIN, images, labelled, len(failed), missing, shares, tuple(reasons))
 
 
 def _images(record: dict[str, Any]) -> int | None:

@@ -213,6 +213,84 @@ def test_the_same_shard_twice_at_once_leaves_one(over_tars: list[str], excel_cam
     assert shards_of(out) == shards_of(tmp_path / "whole")
 
 
+def test_rows_of_a_manifest_become_the_same_labels(
+    excel_cam: Run, arguments: list[str], voc_root: Path, model_arguments: list[str], tmp_path: Path
+) -> None:
+    out, manifest = tmp_path / "packed", tmp_path / "photos.parquet"
+    excel_cam(*arguments, "--out", tmp_path / "single")
+    photographs, tags = ["--root", voc_root / "JPEGImages"], ["--tags", voc_root / "tags.csv", "--dataset", "voc"]
+    assert excel_cam("manifest", *photographs, *tags, "--out", manifest).exit_code == 0
+    over = ["generate", "--manifest", manifest, "--dataset", "voc", "--size", "64", "--device", "cpu", *model_arguments]
+    broken = voc_root / "JPEGImages" / "2008_000004.jpg"
+    content = broken.read_bytes()
+    broken.unlink()
+    result = excel_cam(*over, "--out", out, "--rows-per-shard", "4")
+    assert result.exit_code == 3
+    assert "2 shards of 4 rows of" in result.stderr
+    assert f"failed: 2008_000004: {broken}: no such image" in result.stderr
+    assert json.loads((out / "run.json").read_text())["labelled"]["images"] == 6
+    broken.write_bytes(content)
+    assert excel_cam(*over, "--out", out, "--rows-per-shard", "4", "--retry-failed").exit_code == 0
+    single = {path.name: path.read_bytes() for path in (tmp_path / "single").glob("*.png")}
+    assert read_members(out.glob("*.tar")) == single
+    assert "rows_per_shard was 4, now 1000" in excel_cam(*over, "--out", out).stderr
+    moved = excel_cam(*over, "--root", tmp_path / "elsewhere", "--out", tmp_path / "moved")
+    assert moved.exit_code == 3
+    assert f"{tmp_path / 'elsewhere'}/VOC2012/JPEGImages/2007_000001.jpg: no such image" in moved.stderr
+
+
+def test_a_tar_that_is_cut_off_stops_no_other(
+    excel_cam: Run, over_tars: list[str], tars: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    out, whole = tmp_path / "packed", tmp_path / "whole"
+    excel_cam(*over_tars, "--out", whole)
+    content = (tars / "001.tar").read_bytes()
+    (tars / "001.tar").write_bytes(content[:3000])
+    result = excel_cam(*over_tars, "--out", out)
+    assert result.exit_code == 3
+    assert f"failed: shard 1: {tars / '001.tar'}: cut off within" in result.stderr
+    assert sorted(shards_of(out)) == sorted(name for name in shards_of(whole) if "00001" not in name)
+    (tars / "001.tar").write_bytes(content)
+    assert excel_cam(*over_tars, "--out", out).exit_code == 0
+    assert shards_of(out) == shards_of(whole)
+
+
+def test_a_wrong_class_list_stops_the_run(
+    excel_cam: Run, tars: Path, model_arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "classes.txt").write_text("pear\napple\n")
+    command = ["generate", "--root", tars / "*.tar", "--classes", tmp_path / "classes.txt", "--size", "64"]
+    result = excel_cam(*command, *model_arguments, "--device", "cpu", "--out", tmp_path / "packed")
+    assert result.exit_code == 1
+    assert "none of its 2 photographs can be labelled; the first: '2007_000001.jpg'" in result.stderr
+    assert "'cat' is not one of the 2 classes" in result.stderr
+    assert shards_of(tmp_path / "packed") == {}
+
+
+def test_what_is_read_is_never_replaced(excel_cam: Run, over_tars: list[str], tars: Path) -> None:
+    (tars / "000.tar").rename(tars / "labels-00000.tar")
+    result = excel_cam(*over_tars, "--out", tars)
+    assert (result.exit_code, "is read by this command" in result.stderr) == (1, True)
+
+
+def test_a_worker_that_is_at_a_shard_goes_first(
+    excel_cam: Run, over_tars: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from excel_cam.files.storage import Place
+    from excel_cam.labels.packed.running import LIFETIME, Running
+
+    out, given = tmp_path / "packed", []
+    monkeypatch.setattr(
+        "excel_cam.run.shards.engine.LocalEngine.run", lambda _self, shards: iter(given.append(shards) or ())
+    )
+    for age, order in {0: [1, 2, 0], LIFETIME + 5: [0, 1, 2]}.items():
+        out.mkdir(exist_ok=True)
+        live = Running()
+        Running(renewed=live.renewed - age).write(Place(str(out / "labels-00000.running")))
+        excel_cam(*over_tars, "--out", out)
+        assert given.pop() == order
+
+
 def test_options_that_do_not_go_together_are_refused(excel_cam: Run, over_tars: list[str], tmp_path: Path) -> None:
     out = ["--out", tmp_path / "packed"]
     for given, complaint in {
