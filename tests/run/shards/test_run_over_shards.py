@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -279,10 +279,14 @@ def test_a_worker_that_is_at_a_shard_goes_first(
     from excel_cam.files.storage import Place
     from excel_cam.labels.packed.running import LIFETIME, Running
 
-    out, monkey = tmp_path / "packed", []
-    monkeypatch.setattr(
-        "excel_cam.run.shards.engine.LocalEngine.run", lambda _self, shards: iter(monkey.append(shards) or ())
-    )
+    out = tmp_path / "packed"
+    given: list[list[int]] = []
+
+    def run(_self: object, shards: list[int]) -> Iterator[object]:
+        given.append(shards)
+        return iter(())
+
+    monkeypatch.setattr("excel_cam.run.shards.engine.LocalEngine.run", run)
     for age, order in {0: [1, 2, 0], LIFETIME + 5: [0, 1, 2]}.items():
         out.mkdir(exist_ok=True)
         live = Running()
