@@ -37,6 +37,7 @@ from excel_cam.evaluation.scores import confusion_matrix
 from excel_cam.evaluation.tagging import average_precisions, best_threshold, f1_score
 from excel_cam.files.images.masks import read_mask
 from excel_cam.labels.class_maps import write_maps
+from excel_cam.labels.label_files import open_maps
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.run.labeller import Labeller
 from excel_cam.run.tagging.choose import TagRule
@@ -193,7 +194,7 @@ def suspicion_table(scenes: Scenes, labeller: Labeller, plantings: int) -> Itera
             planted, errors = plant(scenes.tags, seed)
             changed = [name for name in planted if planted[name] != scenes.tags[name]]
             save_maps(scenes, planted, changed, labeller, cams)
-            by_maps.append((judge_by_maps(planted, cams, COUNT), errors))
+            by_maps.append((judge_by_maps(planted, open_maps(cams), COUNT), errors))
             save_maps(scenes, scenes.tags, changed, labeller, cams)
     tagged = sum(map(len, scenes.tags.values()))
     pairs = {"tag-without-support": tagged, "class-there-untagged": len(scenes.tags) * COUNT - tagged}

@@ -46,6 +46,7 @@ MAY_USE = {
     "pyarrow": {"labels.packed.index", "data.sharded.manifest"},
     "fsspec": {"files.storage", "files.remote.systems", "files.remote.web"},
     "aiohttp": {"files.remote.systems", "files.remote.web"},
+    "ray": {"run.shards.ray_engine"},
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,8 @@ from excel_cam.wording import Report
 
 if TYPE_CHECKING:
     from excel_cam.run.settle import Request
-    from excel_cam.run.shards.make import Commit
+    from excel_cam.run.shards.engine import Engine
+    from excel_cam.run.shards.make import Commit, ShardMaker
     from excel_cam.run.shards.settle import SettledShards, ShardsRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,13 +28,15 @@ ROWS_PER_SHARD = 1000
 MOST_ROWS = 1_000_000
 MOST_SHARDS = 10**9
 FAILURES_TOLD = 20  # of one shard; the index has them all
-_OPTIONS = ("manifest", "shards", "retry_failed", "rows_per_shard")
+_OPTIONS = ("manifest", "shards", "retry_failed", "rows_per_shard", "engine", "ray_address")
 # What a run over shards has no place for, and what to do instead.
 _REFUSED = {
     "split": "shards have no splits",
     "names_from": "shards are narrowed by --shards",
     "overwrite": "shards are never replaced: choose another --out, or remove this one",
+    "devices": "give each GPU a share of the shards, by --shard I/N and --device, or by torchrun",
     "overwrite_hand_made": "there are no hand-made labels in shards",
+    "regions": "have them vote on the finished labels, with `excel-cam vote`",
 }
 
 
@@ -77,6 +80,10 @@ def sharded_options(command: Command) -> Command:
                      help="Make only these shards of the tars or manifest, counted from 0: 17,18 or 0-99."),
         click.option("--retry-failed", is_flag=True,
                      help="Make only the shards again in which photographs failed; their labels are kept."),
+        click.option("--engine", type=click.Choice(("local", "ray")), default="local", show_default=True,
+                     help="Who makes the shards: this process, one by one, or Ray, here or on a cluster's machines."),
+        click.option("--ray-address", metavar="ADDRESS", show_default="RAY_ADDRESS, else a Ray of its own",
+                     help="The Ray cluster: HOST:PORT, or auto for the one that this machine belongs to."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -113,6 +120,7 @@ def shards_request(ctx: click.Context, run: Request) -> ShardsRequest:
             raise UsageError(f"{_flag(name)} does not go with photographs in shards: {reason}")
     if p["shards"] is not None and p["shard"] is not None:
         raise UsageError("--shard I/N and --shards: give one of them; --shard 0/4 is every fourth shard, from 0 on")
+    _check_engine(ctx)
     if p["manifest"] is None and source_name(ctx, "rows_per_shard") is not None:
         raise UsageError("--rows-per-shard goes with --manifest: each tar is a shard")
     if p.get("cams") is not None and str(p["cams"]) != str(p["out"]):
@@ -127,7 +135,7 @@ def shards_request(ctx: click.Context, run: Request) -> ShardsRequest:
         ),
         out=Place(str(p["out"])),
         numbers=None if p["shards"] is None else p["shards"].ranges,
-        retry_failed=p["retry_failed"],
+        retry_failed=p["retry_failed"], engine=p["engine"], ray_address=p["ray_address"],
     )  # fmt: skip
 
 
@@ -138,7 +146,6 @@ def run_shards_and_print(request: ShardsRequest, report: Report, as_json: bool, 
     whether photographs, or whole shards, failed now.
     """
     from excel_cam.cli.outcome import termination_as_interrupt, without_image_warnings
-    from excel_cam.run.shards.engine import LocalEngine
     from excel_cam.run.shards.make import ShardMaker
     from excel_cam.run.shards.run import run_shards
     from excel_cam.run.shards.settle import settle_shards
@@ -150,17 +157,49 @@ def run_shards_and_print(request: ShardsRequest, report: Report, as_json: bool, 
     with (
         termination_as_interrupt(), without_image_warnings(),
         progress_bar(settled.shards.images if whole else None, "photograph", quiet) as bar,
+        _engine(ShardMaker(settled), bar.update) as engine, closing(run_shards(settled, engine, report)) as outcomes,
     ):  # fmt: skip
-        engine = LocalEngine(ShardMaker(settled), bar.update)
-        with closing(run_shards(settled, engine, report)) as outcomes:
-            for commit in outcomes:
-                commits.append(commit)
-                _tell(commit, settled, report)
-                bar.note = f"{len(commits):,} of {len(settled.chosen):,} shards"
-                if printing and commit.fault is None:
-                    show_record(_record(commit, settled)) if as_json else show(str(_tar(commit, settled)))
+        for commit in outcomes:
+            commits.append(commit)
+            _tell(commit, settled, report)
+            bar.note = f"{len(commits):,} of {len(settled.chosen):,} shards"
+            if printing and commit.fault is None:
+                show_record(_record(commit, settled)) if as_json else show(str(_tar(commit, settled)))
     report(_summary(commits, settled))
     return any(commit.failed or commit.fault is not None for commit in commits)
+
+
+def _check_engine(ctx: click.Context) -> None:
+    """Raise `UsageError` for what does not go with the engine, or where it is not installed."""
+    p = ctx.params
+    if p["engine"] != "ray":
+        if p["ray_address"] is not None:
+            raise UsageError("--ray-address goes with --engine ray")
+        return
+    if p.get("devices") is not None:
+        raise UsageError("--devices goes without --engine ray, which has an actor for each GPU")
+    if ":" in p["device"]:
+        raise UsageError(
+            f"--device {p['device']}: with --engine ray each actor has a GPU of its own; give --device cuda"
+        )
+    from excel_cam.run.shards.ray_engine import require_ray
+
+    require_ray()
+
+
+@contextmanager
+def _engine(maker: ShardMaker, told: Callable[[int], None]) -> Iterator[Engine]:
+    """What makes the shards."""
+    request = maker.settled.request
+    if request.engine == "ray":
+        from excel_cam.run.shards.ray_engine import ray_engine
+
+        with ray_engine(maker, request.ray_address, told) as engine:
+            yield engine
+    else:
+        from excel_cam.run.shards.engine import LocalEngine
+
+        yield LocalEngine(maker, told)
 
 
 def dry_run(request: ShardsRequest, report: Report) -> str:

@@ -37,7 +37,7 @@ class Examination:
     """What is examined. class_names None: the class list is not known, and what needs it is not looked for.
 
     has_background: whether label 0 is background; else it is the first class. scores: of all classes, by image, and
-    cams: a folder of class maps, which tags are held against. predicted_tags: what is known of tags that were
+    cams: class maps, which tags are held against. predicted_tags: what is known of tags that were
     predicted, not given.
     """
 
@@ -49,7 +49,7 @@ class Examination:
     fix_command: tuple[str, ...] = ()  # what mends the fixable findings, as typed
     has_background: bool = True
     scores: Scores | None = None
-    cams: Path | None = None
+    cams: LabelFiles | None = None
     predicted_tags: str | None = None
 
     @property
@@ -134,8 +134,7 @@ def examine(
     `on_total` is told before how many there are.
 
     Raises `DataError` where there are no labels or a folder cannot be read, `UsageError` for labels in shards that were
-    to be mended, `OutputError` where a fix is not written,
-    or a run that writes labels is at work in the folder.
+    to be mended, `OutputError` where a fix is not written, or a run that writes labels is at work in the folder.
     """
     labels = examination.labels
     if examination.fix and labels.folder is None:

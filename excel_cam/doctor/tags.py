@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.errors import DataError
-from excel_cam.files.images.masks import mask_path
 from excel_cam.labels.class_maps import read_maps
+from excel_cam.labels.label_files import LabelFiles
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.scores import read_scores
 
@@ -79,23 +79,22 @@ def _usual(scores: NDArray[np.float64], among: NDArray[np.bool_], least: int, ot
     return np.array([np.median(values) if len(values) >= least else otherwise for values in chosen])
 
 
-def judge_by_maps(tags: Tags, cams: Path, class_count: int) -> list[Suspicion]:
+def judge_by_maps(tags: Tags, cams: LabelFiles, class_count: int) -> list[Suspicion]:
     """The tags whose class map shows nothing: its greatest value is below `EMPTY_MAP`.
 
     That is all that maps can tell of tags: only tagged classes have one, and each is stretched by itself. Images
     without a file of maps are passed over. Raises `DataError` where one is damaged, or none of the images has one.
     """
-    found, seen = [], False
-    for name, indices in tags.items():
-        path = mask_path(cams, name, ".npz")
-        if path.is_file():
-            seen, maps = True, read_maps(path, class_count)
-            shown = dict(zip(maps.keys, maps.maps, strict=True))
-            found += [
-                Suspicion("tag-without-support", name, index)
-                for index in indices
-                if index in shown and shown[index].max() < EMPTY_MAP
-            ]
-    if tags and not seen:
+    with_maps = set(cams.names())
+    found, names = [], [name for name in tags if name in with_maps]
+    for name in names:
+        maps = read_maps(cams.file(name), class_count)
+        shown = dict(zip(maps.keys, maps.maps, strict=True))
+        found += [
+            Suspicion("tag-without-support", name, index)
+            for index in tags[name]
+            if index in shown and shown[index].max() < EMPTY_MAP
+        ]
+    if tags and not names:
         raise DataError(f"{cams}: no class maps (.npz) of any of the {len(tags):,} images; check --cams")
     return found

@@ -116,10 +116,10 @@ def sources_of(export: Export, name: str) -> list[File]:
     return [export.labels.file(name), *maps]
 
 
-def made_from(export: Export, name: str) -> str:
+def made_from(export: Export, name: str, suffix: str) -> str:
     """32 hexadecimal digits that change with the content of an image's sources, and with what is made of it.
 
-    Raises `DataError` where one cannot be read.
+    suffix: of the photograph, which turns its label with it. Raises `DataError` where one cannot be read.
     """
     digests = []
     for file in sources_of(export, name):
@@ -128,7 +128,9 @@ def made_from(export: Export, name: str) -> str:
         except OSError as error:
             raise_if_machine(error, file)
             raise DataError(f"{file}: cannot be read ({error.strerror or error}); make it again") from None
-    return hash_json([FORMAT_VERSION, *digests])[:32]
+    orientation = _orientation(export, name, suffix)
+    turned = [] if orientation == 1 else [orientation]  # labels that lie as they did are not made anew
+    return hash_json([FORMAT_VERSION, *digests, *turned])[:32]
 
 
 def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, str]) -> Iterator[LabelledImage]:
@@ -147,10 +149,15 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
                     f"{maps_file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label "
                     f"{label} has {size_text(size)}; make both in one run"
                 )
-        orientation = 1
-        if export.format.upright and export.images is not None:
-            orientation = stored_orientation(export.images / f"{name}{suffix}")
+        orientation = _orientation(export, name, suffix)
         yield LabelledImage(name, label, upright_size(size, orientation), suffix, maps_file, keys, orientation)
+
+
+def _orientation(export: Export, name: str, suffix: str) -> int:
+    """EXIF's orientation of a photograph, where the format shows photographs upright; else 1."""
+    if not export.format.upright or export.images is None:
+        return 1
+    return stored_orientation(export.images / f"{name}{suffix}")
 
 
 def _label_size(label: File) -> tuple[int, int]:

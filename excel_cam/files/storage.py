@@ -88,7 +88,11 @@ class Place:
             if not self.is_remote:
                 return self.path.stat().st_size
             system, path = self._open()
-            return web.size(system, path) if self._scheme in addresses.WEB else int(system.size(path))
+            size = web.size(system, path) if self._scheme in addresses.WEB else system.size(path)
+        if size is not None:
+            return int(size)
+        with self.reading() as stream:  # a web server that does not say
+            return stream.seek(0, io.SEEK_END)
 
     def names(self, suffix: str = "") -> list[str]:
         """Names of the files directly in this folder that end so, sorted; none where there is no such folder.

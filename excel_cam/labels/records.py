@@ -31,6 +31,12 @@ def run_file(shard: Shard) -> str:
     return shard.file_part.join(RUN_FILES)
 
 
+def shard_of_run_file(name: str) -> Shard:
+    """The share whose run record has that name."""
+    found = re.search(r"\.shard-([0-9]+)-of-([0-9]+)\.", name)
+    return WHOLE if found is None else Shard(int(found[1]), int(found[2]))
+
+
 def failed_file(shard: Shard) -> str:
     """The name of a share's list of failures."""
     return shard.file_part.join(FAILED_FILES)

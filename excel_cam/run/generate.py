@@ -19,6 +19,7 @@ from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.records import read_runs, refuse_shards, retire_runs, run_file, write_run
+from excel_cam.labels.status.shares import is_left_open, retire_covered
 from excel_cam.run.execute import Outcome, Stages, Tally, execute
 from excel_cam.run.plan import (
     Destination,
@@ -53,7 +54,10 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
     refuse_shards(out)
     require_same_classes(out, settled.data.class_names, has_background)
     if not destination.overwrite:
-        finished = finished_identity(read_runs(out), settled.known, settled.asked)
+        earlier = read_runs(out)
+        finished = finished_identity(earlier, settled.known, settled.asked)
+        if is_left_open(earlier, request.work.shard):
+            finished = None  # a run that was ended left its record so: this one takes the folder, and closes it
         if finished and not (plan := compare(settled.data.samples, destination, finished)).pending:
             _tell_hand_made(plan, report)
             yield from (Outcome(sample, label_path(out, sample), kept=True) for sample in plan.samples)
@@ -82,7 +86,8 @@ def _tell_hand_made(plan: Plan, report: Report) -> None:
 
 
 def _label(
-    settled: Settled, plan: Plan, identity: Identity, worker: Worker, stages: Stages[Sample, LabelledPhotograph, bool],
+    settled: Settled, plan: Plan, identity: Identity, worker: Worker,
+    stages: Stages[Sample, LabelledPhotograph, bool | str],
     started: float, report: Report,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Carry out a plan, between the opening and the closing of the run's record."""
@@ -125,6 +130,7 @@ def _label(
             "belong to --model, and the tags; --background-power 2 lowers the background"
         )
     close("complete with failures" if tally.failed else "complete")
+    retire_covered(out)
 
 
 def _require_written(plan: Plan, destination: Destination, failures: FailureLog) -> None:
@@ -161,7 +167,7 @@ def _open_record(settled: Settled, record: dict[str, Any]) -> None:
 
 def photograph_stages(
     worker: Worker, destination: Destination, require_folders: Callable[[], None], hand_made: Set[str] = frozenset()
-) -> Stages[Sample, LabelledPhotograph, bool]:
+) -> Stages[Sample, LabelledPhotograph, bool | str]:
     """How a photograph is read, labelled, and written to its destination, class maps first where they are asked for.
 
     require_folders: raises `OutputError` where the destination is no longer this run's. hand_made: names of the labels
@@ -171,8 +177,10 @@ def photograph_stages(
     def read(sample: Sample) -> Photograph:  # from its file, so that the bytes of large ones need not be held
         return read_photograph(sample.image_path, worker.recipe.settings.working_pixels)
 
-    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool:
-        made = worker.encode(photograph, result, sample.tags)
+    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool | str:
+        made = worker.encode(photograph, result, sample.tags, sample.regions)
+        if made.reason is not None:
+            return made.reason
         require_folders()
         if destination.cams is not None and made.maps is not None:  # first the maps: who finds the label finds them too
             write_atomically(maps_path(destination.cams, sample), made.maps)

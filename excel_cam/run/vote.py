@@ -19,17 +19,18 @@ import numpy as np
 import excel_cam
 from excel_cam.errors import DataError, OutputError, UsageError
 from excel_cam.files.atomic import check_writable, hash_file, hash_json, remove_stale_parts, write_atomically
-from excel_cam.files.images.masks import mask_names, mask_path, read_mask
+from excel_cam.files.images.masks import mask_path, read_mask
 from excel_cam.files.inputs import lies_in
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.part import File
 from excel_cam.files.regions.source import Regions, open_regions, require_regions
 from excel_cam.labels.claims import Claims, Work, claimed
 from excel_cam.labels.failures import FailureLog
-from excel_cam.labels.folder import require_files
 from excel_cam.labels.hand_made import record_import, require_same_classes
 from excel_cam.labels.identity import Identity, vote_identity
+from excel_cam.labels.label_files import LabelFiles
 from excel_cam.labels.png import find_label, refuse_picture, write_label
-from excel_cam.labels.records import read_run, read_runs, retire_runs, write_run
+from excel_cam.labels.records import read_run, read_runs, refuse_shards, retire_runs, write_run
 from excel_cam.labels.regions.settings import RegionChoice
 from excel_cam.labels.regions.vote import vote
 from excel_cam.run.plan import refuse_other_runs
@@ -41,9 +42,9 @@ _INHERITED = ("dataset", "settings", "model", "adapter", "knowledge")
 
 @dataclass(frozen=True, kw_only=True)
 class VoteRequest:
-    """A vote as asked for. labels: a folder of finished ones. class_names: in label order. names: only those labels."""
+    """A vote as asked for. labels: finished ones. class_names: in label order. names: only those labels."""
 
-    labels: Path
+    labels: LabelFiles
     regions: RegionChoice
     out: Path
     class_names: tuple[str, ...]
@@ -86,7 +87,7 @@ class SettledVote:
     @cached_property
     def source_record(self) -> dict[str, Any] | None:
         """The record of the run that made the labels, if there is one."""
-        return read_run(self.request.labels)
+        return read_run(self.request.labels.place)
 
     @cached_property
     def identity(self) -> Identity:
@@ -99,9 +100,9 @@ class SettledVote:
 
     def stamp(self, name: str) -> str:
         """The stamp of one label. Raises `DataError` where its regions or the label before cannot be read."""
-        source = mask_path(self.request.labels, name)
-        regions = self.regions.fingerprint(name) if name in self.regions else None
-        return self.identity.stamp((), label=_hash(source), regions=regions)
+        source = self.request.labels.file(name)
+        regions = self.regions.of(name)
+        return self.identity.stamp((), None if regions is None else regions.fingerprint, label=_hash(source))
 
 
 @dataclass
@@ -133,18 +134,20 @@ def settle_vote(request: VoteRequest) -> SettledVote:
 
     Raises `UsageError` where `out` lies among what is read, `DataError` where labels or regions are missing.
     """
-    for folder, what in ((request.labels, "labels"), (request.regions.path, "regions")):
-        if lies_in(request.out / "any", folder):
+    labels = request.labels
+    for folder, what in ((labels.place, "labels"), (request.regions.path, "regions")):
+        if isinstance(folder, Path) and lies_in(request.out / "any", folder):
             raise UsageError(f"{request.out} lies in {folder}, whose {what} are read; choose another --out")
-    names = mask_names(request.labels) if request.names is None else list(dict.fromkeys(request.names))
+    names = labels.names() if request.names is None else list(dict.fromkeys(request.names))
     if not names:
-        raise DataError(f"{request.labels}: no label PNGs in this folder; run `excel-cam generate` first")
-    require_files(request.labels, names, "label")
-    require_same_classes(request.labels, request.class_names, request.has_background)
+        raise DataError(f"{labels}: no label PNGs in this folder; run `excel-cam generate` first")
+    labels.require(names)
+    if labels.folder is not None:
+        require_same_classes(labels.folder, request.class_names, request.has_background)
     regions = open_regions(request.regions.path, names)
-    hand_made = frozenset(name for name in names if _is_hand_made(mask_path(request.labels, name)))
+    hand_made = frozenset(name for name in names if _is_hand_made(labels.file(name)))
     if not request.regions.allow_missing:
-        require_regions(regions, [name for name in names if name not in hand_made])
+        require_regions(regions, [name for name in names if name not in hand_made], request.regions.path)
     return SettledVote(request=request, names=tuple(names), regions=regions, hand_made=hand_made)
 
 
@@ -156,6 +159,7 @@ def run_vote(settled: SettledVote, report: Report) -> Generator[VoteOutcome, Non
     """
     request, known = settled.request, settled.identity.known
     check_writable(request.out)
+    refuse_shards(request.out)
     require_same_classes(request.out, request.class_names, request.has_background)
     with claimed({request.out: Work(made_with={"known": hash_json(known)})}) as claims:
         if not request.overwrite:
@@ -169,7 +173,7 @@ def _finished(settled: SettledVote, report: Report) -> set[str]:
     """Names of the labels that stay as they are. Raises `OutputError` where others are in the way."""
     request, done, stale, corrected = settled.request, set[str](), [], 0
     for name in settled.names:
-        path, source = mask_path(request.out, name), mask_path(request.labels, name)
+        path, source = mask_path(request.out, name), request.labels.file(name)
         found = find_label(path)
         refuse_picture(path, found)
         if found is None:
@@ -242,16 +246,16 @@ def _vote_all(settled: SettledVote, done: set[str], claims: Claims) -> Iterator[
 def _vote_one(settled: SettledVote, name: str) -> VoteOutcome:
     """Have regions vote on one label, and write it; a label or regions that cannot be read are its failure."""
     request = settled.request
-    source, path = mask_path(request.labels, name), mask_path(request.out, name)
+    source, path = request.labels.file(name), mask_path(request.out, name)
     try:
-        if name in settled.hand_made:
+        if isinstance(source, Path) and name in settled.hand_made:
             return _take_over(request, name, source, path)
         stamp = settled.stamp(name)
         label = read_mask(source, request.greatest, len(request.class_names)).astype(np.uint8)
-        voted = label
-        if name in settled.regions:
-            size = (label.shape[0], label.shape[1])
-            voted = vote(label, settled.regions.read(name, size), request.regions.settings, request.has_background)
+        regions, voted = settled.regions.of(name), label
+        if regions is not None:
+            found = regions.read((label.shape[0], label.shape[1]))
+            voted = vote(label, found, request.regions.settings, request.has_background)
     except DataError as error:
         return VoteOutcome(name, path, reason=str(error))
     write_label(path, voted, request.png_mode, stamp)
@@ -277,20 +281,21 @@ def _record(settled: SettledVote) -> dict[str, Any]:
     record = {
         "excel_cam": excel_cam.__version__, **{part: before[part] for part in _INHERITED if part in before},
         "voted_on": str(request.labels),
-        "regions": {"from": str(request.regions.path), **request.regions.settings.identity()},
+        "regions": request.regions.record(),
         "identity": {"known": identity.known, "resolved": identity.resolved},
     }  # fmt: skip
     return record | ({"hand_made": len(settled.hand_made)} if settled.hand_made else {})
 
 
-def _is_hand_made(path: Path) -> bool:
-    found = find_label(path)
+def _is_hand_made(file: File) -> bool:
+    """Whether a person made a label: one in a file of its own, then."""
+    found = find_label(file) if isinstance(file, Path) else None
     return found is not None and found.is_hand_made
 
 
-def _hash(path: Path) -> str:
+def _hash(file: File) -> str:
     try:
-        return hash_file(path)
+        return hash_file(file)
     except OSError as error:
-        raise_if_machine(error, path)
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise_if_machine(error, file)
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None

@@ -26,6 +26,7 @@ def match_coco_names(tags: Tags, known: Collection[str], source: str) -> Tags:
 
 def _matched(tags: Tags, finder: NameFinder, source: str, how: str) -> Tags:
     matched: Tags = {}
+    shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # many images show the same classes: one tuple for all of them
     for written, classes in tags.items():
         if written.rpartition("/")[2].startswith("._"):  # what macOS puts beside files on foreign disks
             continue
@@ -33,5 +34,5 @@ def _matched(tags: Tags, finder: NameFinder, source: str, how: str) -> Tags:
         name = finder.find(written, columns=False) or drop_image_suffix(written)
         if name in matched:
             raise DataError(f"{source}: {quoted(name)} {how}; keep one of them")
-        matched[name] = classes
+        matched[name] = shared.setdefault(classes, classes)
     return matched

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from packed import pack, write_tar, write_tar_by_hand
+from PIL import Image
 from viewable import CLASSES, NAMES, STAR, Viewable, make_viewable, masks
 
 from excel_cam.files.storage import Place
@@ -42,6 +43,7 @@ class Both:
                       self.with_truth, *named],
             "against": ["evaluate", "--labels", labels, "--against", made.labels, "--truth", made.truth, "--list",
                         self.with_truth],
+            "vote": ["vote", labels, "--regions", self.regions, "--out", out],
             "view": ["view", labels, "--images", made.images, "--truth", made.truth, "--cams", cams, "--out", out],
             "doctor": ["doctor", labels, "--images", made.images],
             "export": ["export", "--to", "coco-json", "--labels", labels, "--images", made.images, "--out", out],
@@ -59,6 +61,18 @@ class Both:
     def without_spaces(self) -> Path:
         """A list of the images whose names a column can hold."""
         return self._list("columns.txt", [name for name in NAMES if name != STAR])
+
+    @property
+    def regions(self) -> Path:
+        """A folder of region maps: each label's left and right half."""
+        folder = self.made.root / "regions"
+        for name, (label, _truth) in masks().items():
+            path = folder / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            halves = np.ones(label.shape, np.uint8)
+            halves[:, label.shape[1] // 2 :] = 2
+            Image.fromarray(halves).save(path)
+        return folder
 
     def _list(self, file: str, names: list[str]) -> Path:
         path = self.made.root / file
@@ -107,7 +121,7 @@ def test_commands_print_the_same_of_both(excel_cam: Run, both: Both, command: st
     assert of_folder.stdout
 
 
-@pytest.mark.parametrize("command", ["view", "export", "export maps", "export masks"])
+@pytest.mark.parametrize("command", ["view", "vote", "export", "export maps", "export masks"])
 def test_commands_write_the_same_of_both(excel_cam: Run, both: Both, tmp_path: Path, command: str) -> None:
     if command == "export":
         pytest.importorskip("pycocotools", reason="the extra `coco` is not installed")
@@ -125,6 +139,9 @@ def test_commands_write_the_same_of_both(excel_cam: Run, both: Both, tmp_path: P
         for end in (b"/labels", "/".join(place.split("/")[-1:]).encode()):
             assert end.strip(b"/") in one[""] + two[""]
         one, two = ({"": page[""].partition(b"<header>")[2].partition(b"</h1>")[2]} for page in (one, two))
+    if command == "vote":  # the record names the labels' place
+        assert str(made.labels).encode() in one.pop("run.json")
+        assert str(both.shards).encode() in two.pop("run.json")
     assert one.keys() == two.keys()
     assert one == two
 

@@ -15,7 +15,7 @@ import pytest
 from awkward_labels import CLASSES, SIZES, TURNED, export_arguments, make_scenes, upright
 from click.testing import Result
 from exports import error_line
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from polygons import filled
 
 Run = Callable[..., Result]
@@ -395,8 +395,11 @@ def test_labels_without_a_background_class(excel_cam: Run, made: SimpleNamespace
 def test_turned_photographs_have_turned_labels_only_where_tools_turn_them(
     excel_cam: Run, made: SimpleNamespace
 ) -> None:
-    export(excel_cam, made, "mmseg")
-    stored = pixels(made.out / "ann_dir" / f"{TURNED}.png")
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    stored = pixels(made.labels / f"{TURNED}.png")
+    export(excel_cam, made, "coco-json")
+    images = json.loads((made.out / "annotations.json").read_text())["images"]
+    assert [(i["height"], i["width"]) for i in images if TURNED in i["file_name"]] == [stored.shape]
     made.out = made.out.with_name("hf")
     export(excel_cam, made, "hf")
     assert np.array_equal(pixels(made.out / "masks" / f"{TURNED}.png"), np.rot90(stored, -1))
@@ -418,6 +421,19 @@ def test_labels_are_turned_for_trainers_that_load_with_opencv(
         assert np.array_equal(label, upright(name))
         with Image.open(made.images / f"{name}.jpg") as image:
             assert label.shape == ImageOps.exif_transpose(image).size[::-1]
+
+
+def test_a_photograph_that_is_turned_later_turns_its_label(excel_cam: Run, made: SimpleNamespace) -> None:
+    name = made.out / "ann_dir" / "empty.png"
+    turned = made.labels / "empty.png"
+    command = export_arguments(made, "mmseg")
+    assert excel_cam(*command).exit_code == 0
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    with Image.open(made.images / "empty.jpg") as image:
+        image.save(made.images / "empty.jpg", exif=exif)
+    assert excel_cam(*command).exit_code == 0
+    assert np.array_equal(pixels(name), np.rot90(pixels(turned)))
 
 
 def test_opencv_itself_turns_photographs(made: SimpleNamespace) -> None:

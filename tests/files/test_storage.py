@@ -274,6 +274,18 @@ def test_a_file_on_a_web_server(ranges: bool, monkeypatch: pytest.MonkeyPatch) -
         place.read()
 
 
+@pytest.mark.usefixtures("_impatient")
+def test_a_server_that_does_not_say_how_large_a_file_is() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b"0123456789")
+
+    with web_server(answer) as address:
+        assert Place(f"{address}/a").size() == 10
+        assert Place(f"{address}/a").read(2, 3) == b"234"
+
+
 @pytest.mark.parametrize("announced", [20, 2_000_000])
 @pytest.mark.usefixtures("_impatient")
 def test_a_transfer_that_breaks_off_is_noticed(announced: int, monkeypatch: pytest.MonkeyPatch) -> None:

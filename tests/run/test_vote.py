@@ -15,6 +15,7 @@ from PIL import Image
 
 from excel_cam.files.regions.source import open_regions
 from excel_cam.labels.hand_made import hand_made_stamp, record_import
+from excel_cam.labels.label_files import LabelFolder
 from excel_cam.labels.png import find_label, write_label
 from excel_cam.labels.records import write_run
 from excel_cam.labels.regions.settings import RegionChoice, VoteSettings
@@ -73,7 +74,7 @@ def test_regions_vote_and_the_same_command_again_changes_nothing(
     for name in NAMES:
         label = pixels(labels / f"{name}.png")
         voted = pixels(out / f"{name}.png")
-        assert np.array_equal(voted, vote(label, source.read(name, label.shape), VoteSettings()))
+        assert np.array_equal(voted, vote(label, source.of(name).read(label.shape), VoteSettings()))
         assert not np.array_equal(voted, label)
     assert files(labels) == before
     made = files(out)
@@ -238,7 +239,9 @@ def test_labels_of_another_program_need_their_classes_named(
 
 def test_a_vote_that_is_stopped_leaves_whole_files_and_says_so(tmp_path: Path, labels: Path, regions: Path) -> None:
     out = tmp_path / "voted"
-    request = VoteRequest(labels=labels, regions=RegionChoice(path=regions), out=out, class_names=tuple(CLASSES))
+    request = VoteRequest(
+        labels=LabelFolder(labels), regions=RegionChoice(path=regions), out=out, class_names=tuple(CLASSES)
+    )
     outcomes = run_vote(settle_vote(request), lambda _: None)
     assert next(outcomes).name == "a"
     outcomes.close()

@@ -21,8 +21,10 @@ Run = Callable[..., Result]
 
 MAY_IMPORT = {
     "__future__", "collections.abc", "dataclasses", "typing", "pathlib", "excel_cam.classes", "excel_cam.errors",
-    "excel_cam.files.images.photographs", "excel_cam.knowledge.base", "excel_cam.labels.class_maps",
-    "excel_cam.labels.identity", "excel_cam.labels.png", "excel_cam.learnt.checkpoint", "excel_cam.model.prepare",
+    "excel_cam.files.images.photographs", "excel_cam.files.regions.region", "excel_cam.knowledge.base",
+    "excel_cam.labels.class_maps", "excel_cam.labels.identity", "excel_cam.labels.png",
+    "excel_cam.labels.regions.settings", "excel_cam.labels.regions.vote", "excel_cam.learnt.checkpoint",
+    "excel_cam.model.prepare",
     "excel_cam.run.batch_size", "excel_cam.run.labeller", "excel_cam.run.learnt_labeller", "excel_cam.settings",
     "excel_cam.wording",
 }  # fmt: skip

@@ -22,13 +22,13 @@ from excel_cam.shipped import DEMO_IMAGES
 @click.option("--tags", type=FILE, help="Image-level labels, to compare with the classes in the labels.")
 @click.option("--scores", type=FILE,
               help="Hold --tags against these, the .scores.jsonl of `excel-cam tags --predict`.")  # fmt: skip
-@click.option("--cams", type=FOLDER, help="Hold --tags against the class maps of --save-cams.")
+@click.option("--cams", type=LABELS, help="Hold --tags against the class maps of --save-cams.")
 @click.option("--fix", is_flag=True, help="Mend what loses nothing; the original stays beside it as <name>.png.bak.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every example.")
 @click.pass_context
 def doctor(
     ctx: click.Context, /, labels: Path | Place, images: Path | None, dataset: str | None, classes: Path | None,
-    tags: Path | None, scores: Path | None, cams: Path | None, fix: bool, as_json: bool,
+    tags: Path | None, scores: Path | None, cams: Path | Place | None, fix: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Look for what makes training fail: wrong formats, values, sizes, empty labels, missing and double files.
 
@@ -44,7 +44,7 @@ def doctor(
     from excel_cam.doctor.examine import Examination, examine
     from excel_cam.doctor.tags import read_scores_of
     from excel_cam.labels.folder import class_names_of, has_background_class
-    from excel_cam.labels.label_files import open_labels
+    from excel_cam.labels.label_files import open_labels, open_maps
     from excel_cam.labels.records import predicted_tags_note
     from excel_cam.tags.predicted import predicted_note
     from excel_cam.tags.read import read_tags
@@ -67,7 +67,7 @@ def doctor(
     with progress_bar(None, "label") as bar:
         examination = Examination(
             labels=open_labels(labels), class_names=names, images=images, tags=read, fix=fix, fix_command=command,
-            has_background=has_background_class(labels, dataset), cams=cams,
+            has_background=has_background_class(labels, dataset), cams=None if cams is None else open_maps(cams),
             scores=None if scores is None or names is None else read_scores_of(scores, names),
             predicted_tags=None if note is None else str(note),
         )  # fmt: skip

@@ -89,8 +89,7 @@ def evaluate(
     files = open_maps(ctx.params["cams"]) if sweep else open_labels(cast("Path | Place", labels))
     names = None
     if names_from is not None:
-        folders = [folder for folder in (files.place, truth) if isinstance(folder, Path)]
-        names = read_list(names_from, set(files.names()), folders)
+        names = read_list(names_from, set(files.names()), [files.place, truth])
     if sweep:
         _sweep(ctx, files, truth, class_names, names)
         return

@@ -53,9 +53,8 @@ def export(
     from excel_cam.tags.name_finder import read_list
 
     refuse_two_name_sources(dataset, classes)
-    report, files, names = reporter(quiet), open_labels(labels), None
-    if names_from is not None:
-        names = tuple(read_list(names_from, set(files.names()), [labels] if isinstance(labels, Path) else []))
+    report, files = reporter(quiet), open_labels(labels)
+    names = None if names_from is None else tuple(read_list(names_from, set(files.names()), [labels]))
     chosen = Export(
         format=choose_format(trainer, labels, cams, dataset, classes, report, images=images, image_url=image_url),
         labels=files, out=out, cams=None if cams is None else open_maps(cams), images=images, names=names,

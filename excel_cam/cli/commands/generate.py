@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,17 @@ from excel_cam.cli.options import (
     ShardType,
     chosen_model,
     chosen_settings,
+    chosen_vote,
+    chosen_work,
     default_workers,
+    devices_option,
     knowledge_option,
     lvc_option,
     model_options,
     overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
+    region_options,
     root_or_tars_option,
     settings_options,
     source_name,
@@ -36,7 +39,7 @@ from excel_cam.cli.options import (
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.sharded import dry_run, is_sharded, run_shards_and_print, sharded_options, shards_request
 from excel_cam.cli.terminal import show, show_each
-from excel_cam.labels.shards import chosen_shard
+from excel_cam.errors import UsageError
 from excel_cam.shipped import adapter_path
 
 COCO_BOX_THRESHOLD = 0.88  # step 11.3
@@ -58,9 +61,11 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 @click.option("--save-cams", "cams", type=FOLDER_OR_ADDRESS,
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @lvc_option
+@region_options()
 @png_mode_option
 @overwrite_option("Replace labels that are there, but for hand-made ones.")
 @overwrite_hand_made_option()
+@devices_option
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True,
               help="Photographs in one batch; auto: 8 on a CPU, on a GPU what fits, 64 at most.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, MOST_PHOTOGRAPHS), default=default_workers,
@@ -94,7 +99,7 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
     from excel_cam.data.source import Source
     from excel_cam.run.estimate import estimate_run
     from excel_cam.run.plan import Destination
-    from excel_cam.run.settle import Request, Work, settle
+    from excel_cam.run.settle import Request, settle
 
     p, report = ctx.params, reporter(quiet)
     sharded = is_sharded(ctx)
@@ -115,8 +120,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
             cams=None if p["cams"] is None else Path(p["cams"]), overwrite_hand_made=p["overwrite_hand_made"],
         ),
         model=chosen_model(ctx), settings=settings, setting_sources=setting_sources,
-        adapter=None if p["lvc"] is None else adapter_path(p["lvc"]),
-        work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
+        adapter=None if p["lvc"] is None else adapter_path(p["lvc"]), regions=chosen_vote(ctx),
+        work=chosen_work(ctx),
     )  # fmt: skip
     if sharded:
         over = shards_request(ctx, request)
@@ -125,6 +130,8 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
         elif run_shards_and_print(over, report, as_json, quiet):
             ctx.exit(EXIT_SOME_FAILED)
         return
+    if p["dry_run"] and request.work.devices:
+        raise UsageError("--dry-run measures one device: give it with --device, in place of --devices")
     if p["dry_run"]:
         show_each(estimate_run(settle(request, report, writing=False), report).lines())
         return

@@ -18,7 +18,7 @@ _LIBRARIES = ("torch", "open_clip_torch", "numpy", "pillow", "scipy", "safetenso
 # Extra -> what it installs
 EXTRAS = {
     "coco": "pycocotools", "crf": "pydensecrf2", "llm": "openai", "browser": "selenium", "shards": "pyarrow",
-    "remote": "s3fs",
+    "remote": "s3fs", "ray": "ray",
 }  # fmt: skip
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,9 @@ from excel_cam.cli.options import (
     Numbers,
     ShardType,
     chosen_model,
+    chosen_work,
     default_workers,
+    devices_option,
     lvc_option,
     model_options,
     overwrite_hand_made_option,
@@ -33,7 +34,6 @@ from excel_cam.cli.options import (
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.sharded import is_sharded, run_shards_and_print, sharded_options, shards_request
 from excel_cam.errors import UsageError
-from excel_cam.labels.shards import chosen_shard
 from excel_cam.settings import SEGMENTATION_PRESETS, SegmentationSettings, Settings
 from excel_cam.shipped import adapter_path
 
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from excel_cam.wording import Report
 
 OF_A_DATA_SET = (
-    "root", "split", "names_from", "batch_size", "workers", "shard", "rows_per_shard", "shards", "retry_failed",
+    "root", "split", "names_from", "devices", "batch_size", "workers", "shard", "rows_per_shard", "shards",
+    "retry_failed", "engine", "ray_address",
 )  # fmt: skip
 
 
@@ -71,6 +72,7 @@ OF_A_DATA_SET = (
 @png_mode_option
 @overwrite_option("Replace labels that are there, but for hand-made ones.")
 @overwrite_hand_made_option()
+@devices_option
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="As for generate.")
 @click.option("--workers", type=click.IntRange(1), default=default_workers, show_default="processors, 8 at most",
               help="Threads that decode photographs.")  # fmt: skip
@@ -125,7 +127,7 @@ def _segment_data_set(ctx: click.Context, settings: Settings, sharded: bool, as_
     from excel_cam.cli.outcome import run_and_print
     from excel_cam.data.source import Source
     from excel_cam.run.plan import Destination
-    from excel_cam.run.settle import Request, Work
+    from excel_cam.run.settle import Request
 
     p = ctx.params
     if p["out"] is None:
@@ -144,7 +146,7 @@ def _segment_data_set(ctx: click.Context, settings: Settings, sharded: bool, as_
         ),
         model=chosen_model(ctx), settings=settings,
         setting_sources={name: source_name(ctx, "refine" if name == "crf" else name) or "default" for name in names},
-        work=Work(batch_size=p["batch_size"], workers=p["workers"], shard=chosen_shard(p["shard"], os.environ)),
+        work=chosen_work(ctx),
         adapter=adapter_path(p["lvc"]), segmentation=segmentation,
     )  # fmt: skip
     if sharded:

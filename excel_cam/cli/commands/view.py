@@ -69,7 +69,7 @@ def view(
     files, named = open_labels(labels), None
     if names_from is not None or names is not None:
         asked = io.StringIO(names.replace(",", "\n")) if names is not None else cast(str, names_from)
-        named = read_list(asked, set(files.names()), [labels, images] if isinstance(labels, Path) else [images])
+        named = read_list(asked, set(files.names()), [labels, images])
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     class_names = required_class_names(labels, dataset, classes, reporter(quiet))

@@ -14,6 +14,7 @@ from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    LABELS,
     chosen_vote,
     overwrite_hand_made_option,
     overwrite_option,
@@ -22,6 +23,7 @@ from excel_cam.cli.options import (
     region_options,
 )
 from excel_cam.cli.progress import progress_bar, reporter
+from excel_cam.files.storage import Place
 from excel_cam.wording import percent
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("labels", type=FOLDER)
+@click.argument("labels", type=LABELS)
 @region_options(required=True)
 @click.option("--out", type=FOLDER, required=True, help="Folder for the new labels; made if it is not there.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @click.pass_context
 def vote(
-    ctx: click.Context, /, labels: Path, out: Path, dataset: str | None, classes: Path | None, names_from: str | None,
-    png_mode: str, overwrite: bool, overwrite_hand_made: bool, quiet: bool, **_: Any,
+    ctx: click.Context, /, labels: Path | Place, out: Path, dataset: str | None, classes: Path | None,
+    names_from: str | None, png_mode: str, overwrite: bool, overwrite_hand_made: bool, quiet: bool, **_: Any,
 ) -> None:  # fmt: skip
     """Let the regions of SAM, of superpixels or of any segmenter vote on finished labels.
 
@@ -61,19 +63,19 @@ def vote(
 
     from excel_cam.cli.outcome import termination_as_interrupt
     from excel_cam.cli.terminal import show
-    from excel_cam.files.images.masks import mask_names
     from excel_cam.labels.folder import has_background_class, required_class_names
+    from excel_cam.labels.label_files import open_labels
     from excel_cam.run.vote import VoteRequest, VoteTally, run_vote, settle_vote
     from excel_cam.tags.name_finder import read_list
 
     refuse_two_name_sources(dataset, classes)
-    report, regions = reporter(quiet), chosen_vote(ctx)
+    report, regions, files = reporter(quiet), chosen_vote(ctx), open_labels(labels)
     assert regions is not None  # the option is required
     request = VoteRequest(
-        labels=labels, regions=regions, out=out,
+        labels=files, regions=regions, out=out,
         class_names=required_class_names(labels, dataset, classes, report),
         has_background=has_background_class(labels, dataset),
-        names=None if names_from is None else tuple(read_list(names_from, set(mask_names(labels)), [labels])),
+        names=None if names_from is None else tuple(read_list(names_from, set(files.names()), [labels])),
         png_mode=png_mode, overwrite=overwrite, overwrite_hand_made=overwrite_hand_made,
     )  # fmt: skip
     settled, tally = settle_vote(request), VoteTally()

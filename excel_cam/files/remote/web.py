@@ -50,12 +50,9 @@ def read(system: AsyncFileSystem, url: str, offset: int, size: int | None) -> by
     return into.getvalue()
 
 
-def size(system: AsyncFileSystem, url: str) -> int:
-    """Bytes of a file; raises `RefusedError` and what the network raises, ValueError where a server does not say."""
-    found = _patiently(system, url, 0, 1, None).size
-    if found is None:
-        raise ValueError("the server does not say how large it is")
-    return found
+def size(system: AsyncFileSystem, url: str) -> int | None:
+    """Bytes of a file, None where a server does not say; raises `RefusedError` and what the network raises."""
+    return _patiently(system, url, 0, 1, None).size
 
 
 def stream(system: AsyncFileSystem, url: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from excel_cam.data.sharded.photograph import Shards
 from excel_cam.data.sharded.source import ShardedInput, folder_of, open_shards
@@ -37,7 +37,8 @@ class ShardsRequest:
 
     run: settings, model, classes and tags, as of a run over a folder; its destination says how labels are written, and
     with a folder for class maps that those are kept. out: where the shards go. numbers: of the shards to make, None for
-    this process's share of all. retry_failed: make only the shards again in which photographs have failed.
+    this process's share of all. retry_failed: make only the shards again in which photographs have failed. engine: who
+    makes the shards. ray_address: as of `ray_engine`.
     """
 
     run: Request
@@ -45,6 +46,8 @@ class ShardsRequest:
     out: Place
     numbers: tuple[range, ...] | None = None
     retry_failed: bool = False
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
 
 
 @dataclass(frozen=True)

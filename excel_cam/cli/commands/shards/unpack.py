@@ -47,7 +47,7 @@ def unpack(
     files, report = PackedFiles(labels), reporter(quiet)
     names = None
     if names_from is not None:
-        names = read_list(names_from, {*files.names(), *files.table.reasons}, [to])
+        names = read_list(names_from, {*files.names(), *files.table.reasons}, [labels, to])
     request = Unpacking(labels=files, to=to, cams=cams, names=names, overwrite=overwrite)
     with progress_bar(None, "label", quiet) as bar:
         done = unpack_labels(request, report, bar.update, lambda total: bar.begin(total, "label"))
