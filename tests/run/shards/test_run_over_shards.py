@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -239,6 +239,32 @@ def test_rows_of_a_manifest_become_the_same_labels(
     assert f"{tmp_path / 'elsewhere'}/VOC2012/JPEGImages/2007_000001.jpg: no such image" in moved.stderr
 
 
+def test_photographs_and_labels_in_a_storage(
+    excel_cam: Run, over_tars: list[str], tars: Path, voc_root: Path, model_arguments: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed (extra `remote`)")
+    from excel_cam.files.storage import Place
+
+    excel_cam(*over_tars, "--out", tmp_path / "whole")
+    excel_cam("manifest", "--root", voc_root / "JPEGImages", "--tags", voc_root / "tags.csv", "--dataset", "voc",
+              "--out", voc_root / "JPEGImages" / "photos.parquet")  # fmt: skip
+    bucket = Place(f"memory://{tmp_path.name}")
+    for path in (*tars.iterdir(), *(voc_root / "JPEGImages").iterdir()):
+        bucket.child(path.name).write(path)
+    command = ["generate", "--dataset", "voc", "--size", "64", "--device", "cpu", *model_arguments]
+    inputs = {
+        "tars": ["--root", f"{bucket.address}/*.tar"],
+        "rows": ["--manifest", f"{bucket.address}/photos.parquet", "--rows-per-shard", "2"],
+    }
+    for out, given in inputs.items():
+        place = bucket.child(out)
+        result = excel_cam(*command, *given, "--out", place.address)
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout.splitlines() == [f"{place}/labels-{shard:05d}.tar" for shard in range(3)]
+        found = {name: place.child(name).read() for name in place.names() if name.startswith("labels-")}
+        assert found == shards_of(tmp_path / "whole")
+
+
 def test_a_tar_that_is_cut_off_stops_no_other(
     excel_cam: Run, over_tars: list[str], tars: Path, tmp_path: Path
 ) -> None:  # fmt: skip
@@ -279,10 +305,14 @@ def test_a_worker_that_is_at_a_shard_goes_first(
     from excel_cam.files.storage import Place
     from excel_cam.labels.packed.running import LIFETIME, Running
 
-    out, given = tmp_path / "packed", []
-    monkeypatch.setattr(
-        "excel_cam.run.shards.engine.LocalEngine.run", lambda _self, shards: iter(given.append(shards) or ())
-    )
+    out = tmp_path / "packed"
+    given: list[list[int]] = []
+
+    def run(_self: object, shards: list[int]) -> Iterator[object]:
+        given.append(shards)
+        return iter(())
+
+    monkeypatch.setattr("excel_cam.run.shards.engine.LocalEngine.run", run)
     for age, order in {0: [1, 2, 0], LIFETIME + 5: [0, 1, 2]}.items():
         out.mkdir(exist_ok=True)
         live = Running()
