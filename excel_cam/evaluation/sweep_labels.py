@@ -70,7 +70,7 @@ def _strip_labels(scores: Tensor, keys: Sequence[int], powers: int, thresholds: 
 
 def _guide(path: Path, class_maps: ClassMaps, settings: Settings) -> Tensor:
     """The (3, H', W') colours that guide refinement, lying as the maps do: in the file's own orientation."""
-    opened = read_photograph(path, settings.working_pixels, settings.bands)
+    opened = read_photograph(path, settings.working_pixels, bands=settings.bands)
     stored_size = opened.as_stored(np.zeros(opened.size, np.bool_)).shape
     if stored_size != class_maps.size:
         raise DataError(

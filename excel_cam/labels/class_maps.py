@@ -24,6 +24,7 @@ from excel_cam.errors import DataError
 from excel_cam.files.arrays.npz import read_npz
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.part import File, open_file
 
 MAX_BYTES = 256 << 20  # of one image's maps unpacked; 255 classes on a grid of 700 x 700 have 250 MB
 _PARTS = ("high", "keys", "low", "maps", "size")
@@ -51,7 +52,15 @@ def write_maps(
     path: Path, maps: NDArray[np.float64], keys: Sequence[int], size: tuple[int, int], stamp: str,
     input_size: tuple[int, int] | None = None,
 ) -> None:  # fmt: skip
-    """Write (c, h, w) float64 maps of the classes `keys`; the file appears whole or not at all. Raises `OutputError`.
+    """Write maps as `maps_bytes` has them; the file appears whole or not at all. Raises `OutputError`."""
+    write_atomically(path, maps_bytes(maps, keys, size, stamp, input_size))
+
+
+def maps_bytes(
+    maps: NDArray[np.float64], keys: Sequence[int], size: tuple[int, ...], stamp: str,
+    input_size: tuple[int, int] | None = None,
+) -> bytes:  # fmt: skip
+    """(c, h, w) float64 maps of the classes `keys`, of a label of `size`, (H, W), as a file holds them.
 
     stamp: 32 hexadecimal digits that say what the maps were made with; they are the archive's comment. input_size: as
     `ClassMaps` has it.
@@ -68,26 +77,29 @@ def write_maps(
     )  # fmt: skip
     with zipfile.ZipFile(stream, "a") as archive:
         archive.comment = stamp.encode("ascii")
-    write_atomically(path, stream.getvalue())
+    return stream.getvalue()
 
 
-def read_maps(path: Path, class_count: int) -> ClassMaps:
+def read_maps(file: File, class_count: int) -> ClassMaps:
     """Read the maps of one image, of `class_count` classes in all: every value is finite, every class there once.
 
     Raises `DataError` when the file is missing, damaged, something else, or of classes that are not in the list.
     """
     try:
-        parts = read_npz(path, _PARTS, MAX_BYTES, optional=[_INPUT])
+        with open_file(file) as stream:
+            parts = read_npz(stream, _PARTS, MAX_BYTES, optional=[_INPUT])
         input_size = _input_size(parts.pop(_INPUT, None))
         _check_parts(**parts)
+    except DataError:
+        raise
     except Exception as error:  # numpy and zipfile raise nearly anything on damaged archives
-        raise_if_machine(error, path)
+        raise_if_machine(error, file)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"{path}: expected class maps as --save-cams writes them ({reason}); make them again") from None
+        raise DataError(f"{file}: expected class maps as --save-cams writes them ({reason}); make them again") from None
     keys, size = tuple(int(key) for key in parts["keys"]), parts["size"]
     if keys and keys[-1] >= class_count:  # they ascend
         raise DataError(
-            f"{path}: maps of class {keys[-1] + 1}, but there are {class_count} classes; check --dataset or --classes"
+            f"{file}: maps of class {keys[-1] + 1}, but there are {class_count} classes; check --dataset or --classes"
         )
     low, spread = parts["low"][:, None, None], (parts["high"] - parts["low"])[:, None, None]
     maps = low + spread * parts["maps"].astype(np.float64)

@@ -54,7 +54,7 @@ def check_image(image: Any, where: str) -> None:
 def read_photo(image: Any, working_pixels: int, bands: Sequence[int] | None, where: str) -> Photograph:
     """The photograph of a checked image, reduced as a file's would be; raises `ImageError`. bands: of a TIFF's file."""
     if isinstance(image, str | os.PathLike):
-        return read_photograph(Path(image), working_pixels, bands)
+        return read_photograph(Path(image), working_pixels, bands=bands)
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     return decode_photograph(picture, working_pixels, where)
 

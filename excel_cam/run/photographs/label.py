@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.errors import ImageError, OutputError
 from excel_cam.files.atomic import check_writable
+from excel_cam.files.images.georeference import lacks_georeference, write_georeference
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import read_photograph
 from excel_cam.labels.claims import Claims, Work, claimed
-from excel_cam.labels.georeference import lacks_georeference, write_georeference
 from excel_cam.labels.identity import Identity, known_identity, resolved_identity, segment_identity
 from excel_cam.labels.overlay import overlay_picture, write_overlay
 from excel_cam.labels.places import Place
@@ -240,7 +240,7 @@ def _compute(
     labeller: Labeller | TaglessLabeller, photograph: Path, tags: Sequence[int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The pixels of a photograph as its file holds them, (H', W', 3), reduced if it is large, and its (H, W) label."""
-    opened = read_photograph(photograph, labeller.settings.working_pixels, labeller.settings.bands)
+    opened = read_photograph(photograph, labeller.settings.working_pixels, bands=labeller.settings.bands)
     (result,) = labeller.label_with_maps([opened.pixels], [tags], [opened.size])
     stored = opened.as_stored(np.moveaxis(opened.pixels, -1, 0))
     return np.moveaxis(stored, 0, -1), opened.finished(result.label)
