@@ -112,6 +112,12 @@ def below(address: str, name: str) -> str:
     return f"{address.rstrip('/')}/{quote(name)}{mark}{asked}"
 
 
+def above(address: str) -> str:
+    """The address of the folder that a file lies in."""
+    place, mark, asked = address.partition("?") if scheme_of(address) in WEB else (address, "", "")
+    return f"{place.rstrip('/').rpartition('/')[0]}{mark}{asked}"
+
+
 def last_part(address: str) -> str:
     """The last part of an address."""
     if scheme_of(address) in WEB:
