@@ -24,7 +24,7 @@ ROOM_PAGES = sorted(
 PAGES = [FRONT_PAGE, *ROOM_PAGES]
 # Options of other programs that the pages name: pip, torchrun, sbatch, ruff, IRN's, CLIP-ES's and SAM's own scripts.
 FOREIGN_OPTIONS = {"--nproc-per-node", "--array", "--check", "--cam_out_dir", "--split_file", "--index-url",
-                   "--convert-to-rle"}  # fmt: skip
+                   "--convert-to-rle", "--max-restarts", "--requeue", "--no-kill", "--kill-on-bad-exit"}  # fmt: skip
 WRITTEN = {"excel_cam_dataset.py", "load_in_fiftyone.py"}  # by a command, into a user's folder
 
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -23,6 +23,7 @@ from excel_cam.cli.commands.label import label
 from excel_cam.cli.commands.presets import presets
 from excel_cam.cli.commands.segment import segment
 from excel_cam.cli.commands.shards.manifest import manifest
+from excel_cam.cli.commands.shards.status import status
 from excel_cam.cli.commands.shards.unpack import unpack
 from excel_cam.cli.commands.tags import tags
 from excel_cam.cli.commands.train import train
@@ -130,7 +131,8 @@ def cli(debug: bool) -> None:
 
 
 for _command in (
-    generate, tags, manifest, presets, label, vote, evaluate, export, import_, unpack, doctor, view, train, segment, kb,
+    generate, tags, manifest, presets, label, vote, evaluate, export, import_, status, unpack, doctor, view, train,
+    segment, kb,
     info,
 ):  # fmt: skip
     cli.add_command(_command)

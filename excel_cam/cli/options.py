@@ -19,7 +19,7 @@ from excel_cam.files.storage import Place
 from excel_cam.labels.regions.settings import RegionChoice, VoteSettings
 from excel_cam.labels.shards import Shard, chosen_shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
-from excel_cam.settings import PRESETS, ModelChoice, Settings
+from excel_cam.settings import PRESETS, WINDOW_WORDS, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
 from excel_cam.wording import OVERWRITE_HAND_MADE
 
@@ -89,8 +89,7 @@ root_or_tars_option = click.option(
 
 split_option = click.option(
     "--split", type=click.Choice(ALL_SPLITS), metavar="NAME",
-    help="One of the data set's own splits; left out, its training split: train_aug for voc, train2014, or the only "
-    "one there, for coco.",
+    help="Left out, the training split: train_aug of voc, train2014 or the only one of coco.",
 )  # fmt: skip
 
 knowledge_option = click.option(
@@ -132,8 +131,7 @@ def region_options(*, required: bool = False) -> Callable[[Command], Command]:
     defaults = VoteSettings()
     options = [
         click.option("--regions", type=click.Path(path_type=Path), required=required, metavar="DIR|FILE",
-                     help="Regions that vote on each label: a folder of NAME.png (ids), .npz (masks) or .json (COCO's "
-                     "run lengths), or one JSON file for all."),
+                     help="Regions that vote on each label: id maps, masks or COCO's run lengths by name."),
         click.option("--region-share", type=float, default=defaults.region_share, show_default=True, metavar="SHARE",
                      help="A region takes the value that holds more than this share of it."),
         click.option("--component-share", type=float, default=defaults.component_share, show_default=True,
@@ -183,6 +181,20 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return numbers
 
 
+class WindowSide(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of pixels, or one of two words; which numbers are possible is checked by `Settings`."""
+
+    name = "auto|off|SIDE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Read the number."""
+        if value in WINDOW_WORDS:
+            return str(value)
+        if not str(value).strip().isdecimal():
+            self.fail(f"'{value}' is neither auto nor off nor a whole number of pixels", param, ctx)
+        return int(value)
+
+
 class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A number of photographs, or `auto`.
 
@@ -204,6 +216,8 @@ def _option_type(entry: dataclasses.Field[Any]) -> Any:
         return Numbers("LOW,HIGH", "0.25,0.55", 2)
     if kind == "numbers":
         return Numbers("SCALE,...", "0.75,1,1.5")
+    if kind == "windows":
+        return WindowSide()
     return None if kind is bool else kind  # Click tells a flag by its two spellings
 
 

@@ -35,7 +35,9 @@ _REFUSED = {
     "split": "shards have no splits",
     "names_from": "shards are narrowed by --shards",
     "overwrite": "shards are never replaced: choose another --out, or remove this one",
+    "devices": "give each GPU a share of the shards, by --shard I/N and --device, or by torchrun",
     "overwrite_hand_made": "there are no hand-made labels in shards",
+    "regions": "have them vote on the finished labels, with `excel-cam vote`",
 }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE, MAX_CLASSES
-from excel_cam.doctor.findings import LOWER_BACKGROUND, Collector, Finding, errors_left
+from excel_cam.doctor.findings import LOWER_BACKGROUND, MAKE_AGAIN, MAKE_SHARDS_AGAIN, Collector, Finding, errors_left
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
 from excel_cam.doctor.tags import Scores, Suspicion, judge_by_maps, judge_by_scores
@@ -267,8 +267,11 @@ def _conclude(examination: Examination, labels: int, counts: _Counts) -> Diagnos
     for name, count in images.items():
         if not count and "no-class" not in counts.found.examples:
             counts.found.add("unseen-class", name)
+    fix, again = shlex.join(examination.fix_command), MAKE_AGAIN
+    if examination.labels.folder is None:
+        fix, again = f"excel-cam unpack {examination.labels} --to labels/", MAKE_SHARDS_AGAIN
     findings = counts.found.findings(
-        fix=shlex.join(examination.fix_command), labels=str(examination.labels), images=str(examination.images),
+        fix=fix, again=again, labels=str(examination.labels), images=str(examination.images),
         lower=LOWER_BACKGROUND if has_background else "look at them",
     )  # fmt: skip
     total, ignored = int(counts.pixels.sum()), int(counts.pixels[IGNORE])

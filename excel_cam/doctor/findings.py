@@ -14,22 +14,23 @@ _SHOWN = 3  # examples that the text shows
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing that can be wrong. `remedy` may hold {fix} (the command that mends it), {labels} and {images}."""
+    """One thing that can be wrong. `remedy` may hold {fix} (the command that mends it), {again}, {labels}, {images}."""
 
     severity: str
     text: str
     remedy: str
 
 
+MAKE_AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
+MAKE_SHARDS_AGAIN = "remove their shards' .parquet and run the same `excel-cam generate` again: it makes these anew"
 LOWER_BACKGROUND = "look at them; lower the background with `excel-cam generate --background-power 2`"
 _LOOK_AT_TAGS = (
     "look at these photographs: the model may err as well as the tag; correct the tags file, then run the same "
     "`excel-cam generate` with --overwrite"
 )
-_AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
 
 KINDS = {
-    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, damaged, too large, or no PNG", _AGAIN),
+    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, damaged, too large, or no PNG", "{again}"),
     "colour-coded": Kind(ERROR, "labels hold VOC's colours where class indices belong", "{fix}"),
     "equal-channels": Kind(ERROR, "labels hold their values three times over (RGB)", "{fix}"),
     "four-channels": Kind(ERROR, "labels have an alpha channel", "{fix}"),

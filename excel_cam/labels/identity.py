@@ -26,12 +26,15 @@ class Identity:
     known: dict[str, Any]
     resolved: dict[str, Any]
 
-    def stamp(self, tags: tuple[int, ...], **more: str | None) -> str:
+    def stamp(self, tags: tuple[int, ...], regions: str | None = None, **more: str) -> str:
         """32 hexadecimal digits that change when any of it, or the image's tags, change.
 
-        more: hashes of what else decides this one label, such as its regions.
+        regions: hash of those of the image, None without any; it counts where regions vote. more: hashes of what else
+        decides this one label.
         """
-        return hash_json({"known": self.known, "resolved": self.resolved, "tags": list(tags), **more})[:32]
+        voting = {"regions": regions} if "regions" in self.known else {}
+        of_image = {"tags": list(tags), **voting, **more}
+        return hash_json({"known": self.known, "resolved": self.resolved, **of_image})[:32]
 
 
 def known_identity(

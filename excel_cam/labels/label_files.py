@@ -86,7 +86,7 @@ def open_labels(labels: Path | Place | LabelFiles, suffix: str = MASK_SUFFIX) ->
         return PackedFiles(labels, suffix)
     if isinstance(labels, Place):
         raise DataError(
-            f"{labels}: expected labels in shards, as `excel-cam generate --layout shards` writes them, found no "
+            f"{labels}: expected labels in shards, as `excel-cam generate` makes them of tars and manifests, found no "
             "run.json of theirs; folders of single files are read on this machine's disks alone"
         )
     return LabelFolder(labels, suffix)

@@ -89,7 +89,8 @@ def estimate_run(settled: Settled, report: Report) -> Estimate:
             except ImageError:
                 continue
             (result,) = stages.label([photograph], [sample.tags])
-            stages.write(sample, photograph, result)
+            if isinstance(stages.write(sample, photograph, result), str):
+                continue  # regions that do not fit
             seconds.append(time.monotonic() - started)
             label_bytes += label_path(out, sample).stat().st_size
             maps_bytes += maps_path(cams, sample).stat().st_size if destination.cams is not None else 0

@@ -92,11 +92,12 @@ class Tally:
 
 
 def execute(
-    plan: Plan, stages: Stages[Sample, Any, bool], *, out: Path, failures: FailureLog, batch_size: int, workers: int
-) -> Iterator[Outcome]:
+    plan: Plan, stages: Stages[Sample, Any, bool | str], *, out: Path, failures: FailureLog, batch_size: int,
+    workers: int,
+) -> Iterator[Outcome]:  # fmt: skip
     """Label what the plan leaves to do; yields every image's outcome in the data set's order.
 
-    stages.write tells whether the label holds a class.
+    stages.write tells whether the label holds a class, or why there is none.
     Raises `OutputError` when a label cannot be written. However the iteration ends, only whole files are left.
     """
     for folder in {label_path(out, sample).parent for sample in plan.samples}:

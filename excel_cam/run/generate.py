@@ -86,7 +86,8 @@ def _tell_hand_made(plan: Plan, report: Report) -> None:
 
 
 def _label(
-    settled: Settled, plan: Plan, identity: Identity, worker: Worker, stages: Stages[Sample, LabelledPhotograph, bool],
+    settled: Settled, plan: Plan, identity: Identity, worker: Worker,
+    stages: Stages[Sample, LabelledPhotograph, bool | str],
     started: float, report: Report,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Carry out a plan, between the opening and the closing of the run's record."""
@@ -166,7 +167,7 @@ def _open_record(settled: Settled, record: dict[str, Any]) -> None:
 
 def photograph_stages(
     worker: Worker, destination: Destination, require_folders: Callable[[], None], hand_made: Set[str] = frozenset()
-) -> Stages[Sample, LabelledPhotograph, bool]:
+) -> Stages[Sample, LabelledPhotograph, bool | str]:
     """How a photograph is read, labelled, and written to its destination, class maps first where they are asked for.
 
     require_folders: raises `OutputError` where the destination is no longer this run's. hand_made: names of the labels
@@ -176,8 +177,10 @@ def photograph_stages(
     def read(sample: Sample) -> Photograph:  # from its file, so that the bytes of large ones need not be held
         return read_photograph(sample.image_path, worker.recipe.settings.working_pixels)
 
-    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool:
-        made = worker.encode(photograph, result, sample.tags)
+    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool | str:
+        made = worker.encode(photograph, result, sample.tags, sample.regions)
+        if made.reason is not None:
+            return made.reason
         require_folders()
         if destination.cams is not None and made.maps is not None:  # first the maps: who finds the label finds them too
             write_atomically(maps_path(destination.cams, sample), made.maps)

@@ -38,6 +38,7 @@ def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_siz
             "device": str(model.device), "precision": model.precision,
         },
         **_learnt_parts(settled, identity),
+        **({} if request.regions is None else {"regions": request.regions.record()}),
         "work": {
             "batch_size": batch_size, "asked_batch_size": work.batch_size, "workers": work.workers,
             "threads": torch.get_num_threads(), "wait_policy": os.environ.get("OMP_WAIT_POLICY"),

@@ -8,14 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from excel_cam.data.dataset import DataSet
+from excel_cam.data.dataset import DataSet, Sample
 from excel_cam.data.source import Source, choose_knowledge, open_source
 from excel_cam.data.untagged import open_untagged
 from excel_cam.errors import ModelError, UsageError
 from excel_cam.files.atomic import check_writable, hash_file
 from excel_cam.files.inputs import lies_in
+from excel_cam.files.regions.source import open_regions, require_regions
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
+from excel_cam.labels.regions.settings import RegionChoice
 from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.remembered import asked_model, model_identity
 from excel_cam.model.words_file import fit_recorded
@@ -45,7 +47,8 @@ class Request:
     """A run as asked for.
 
     setting_sources: where each setting's value comes from. adapter: trained weights, a file. segmentation: how a
-    trained segmenter looks at photographs, where labels are to come from it alone; tags are not needed then.
+    trained segmenter looks at photographs, where labels are to come from it alone; tags are not needed then. regions:
+    those that vote on each label before it is written.
     """
 
     source: Source
@@ -56,6 +59,7 @@ class Request:
     work: Work = field(default_factory=Work)
     adapter: Path | None = None
     segmentation: SegmentationSettings | None = None
+    regions: RegionChoice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,7 @@ class Settled:
         """What decides the labels and needs no model."""
         request, classes = self.request, list(self.data.class_names)
         learnt = {} if request.adapter is None else {"adapter": hash_file(request.adapter)}
+        voting = {} if request.regions is None else {"regions": request.regions.settings.identity()}
         model, png_mode = model_identity(request.model), request.destination.png_mode
         if request.segmentation is not None:
             assert request.adapter is not None
@@ -88,7 +93,7 @@ class Settled:
         assert self.knowledge is not None
         return known_identity(
             request.settings, knowledge=self.knowledge.content(), model=model, png_mode=png_mode, classes=classes,
-            **learnt,
+            **learnt, **voting,
         )  # fmt: skip
 
     @property
@@ -99,7 +104,7 @@ class Settled:
             known=self.known, model=request.model, settings=request.settings, knowledge=self.knowledge,
             borrowing=request.source.has_own_knowledge, adapter=request.adapter, segmentation=request.segmentation,
             png_mode=request.destination.png_mode, with_maps=request.destination.cams is not None,
-            batch_size=request.work.batch_size,
+            batch_size=request.work.batch_size, vote=None if request.regions is None else request.regions.settings,
         )  # fmt: skip
 
     @property
@@ -165,7 +170,21 @@ def _share(
     if not shard.is_whole:
         data = replace(data, samples=shard.select(data.samples))
         report(f"shard {shard} ({shard.source}): {len(data.samples):,} of {images:,} images")
+    if request.regions is not None:
+        data = replace(data, samples=_with_regions(data.samples, request.regions, request.destination))
     return Settled(request=request, data=data, root_found=root_found, knowledge=knowledge, images_in_all=images)
+
+
+def _with_regions(samples: Sequence[Sample], choice: RegionChoice, destination: Destination) -> tuple[Sample, ...]:
+    """The samples, each with its regions; raises `DataError` where they are missing and must not be."""
+    for folder in destination.folders:
+        if lies_in(folder / "any", choice.path):
+            raise UsageError(f"{folder} lies in {choice.path}, whose regions are read; choose another --out")
+    names = [sample.name for sample in samples]
+    regions = open_regions(choice.path, names)
+    if not choice.allow_missing:
+        require_regions(regions, names, choice.path)
+    return tuple(replace(sample, regions=regions.of(sample.name)) for sample in samples)
 
 
 def report_sentences(knowledge: KnowledgeBase, is_own: bool, report: Report) -> None:

@@ -101,8 +101,8 @@ class SettledVote:
     def stamp(self, name: str) -> str:
         """The stamp of one label. Raises `DataError` where its regions or the label before cannot be read."""
         source = self.request.labels.file(name)
-        regions = self.regions.fingerprint(name) if name in self.regions else None
-        return self.identity.stamp((), label=_hash(source), regions=regions)
+        regions = self.regions.of(name)
+        return self.identity.stamp((), None if regions is None else regions.fingerprint, label=_hash(source))
 
 
 @dataclass
@@ -147,7 +147,7 @@ def settle_vote(request: VoteRequest) -> SettledVote:
     regions = open_regions(request.regions.path, names)
     hand_made = frozenset(name for name in names if _is_hand_made(labels.file(name)))
     if not request.regions.allow_missing:
-        require_regions(regions, [name for name in names if name not in hand_made])
+        require_regions(regions, [name for name in names if name not in hand_made], request.regions.path)
     return SettledVote(request=request, names=tuple(names), regions=regions, hand_made=hand_made)
 
 
@@ -252,10 +252,10 @@ def _vote_one(settled: SettledVote, name: str) -> VoteOutcome:
             return _take_over(request, name, source, path)
         stamp = settled.stamp(name)
         label = read_mask(source, request.greatest, len(request.class_names)).astype(np.uint8)
-        voted = label
-        if name in settled.regions:
-            size = (label.shape[0], label.shape[1])
-            voted = vote(label, settled.regions.read(name, size), request.regions.settings, request.has_background)
+        regions, voted = settled.regions.of(name), label
+        if regions is not None:
+            found = regions.read((label.shape[0], label.shape[1]))
+            voted = vote(label, found, request.regions.settings, request.has_background)
     except DataError as error:
         return VoteOutcome(name, path, reason=str(error))
     write_label(path, voted, request.png_mode, stamp)
@@ -281,7 +281,7 @@ def _record(settled: SettledVote) -> dict[str, Any]:
     record = {
         "excel_cam": excel_cam.__version__, **{part: before[part] for part in _INHERITED if part in before},
         "voted_on": str(request.labels),
-        "regions": {"from": str(request.regions.path), **request.regions.settings.identity()},
+        "regions": request.regions.record(),
         "identity": {"known": identity.known, "resolved": identity.resolved},
     }  # fmt: skip
     return record | ({"hand_made": len(settled.hand_made)} if settled.hand_made else {})

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from excel_cam.classes import IGNORE
-from excel_cam.errors import ImageError
-from excel_cam.files.images.photographs import Photograph, read_photograph
+from excel_cam.errors import DataError, ImageError
+from excel_cam.files.images.photographs import Photograph, read_photograph, upright_size
 from excel_cam.labels.class_maps import maps_bytes
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.labels.png import class_shares, label_bytes
+from excel_cam.labels.regions.vote import vote
 from excel_cam.model.prepare import prepare_model, prepare_text
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings
 from excel_cam.wording import Report
@@ -23,7 +24,9 @@ from excel_cam.wording import Report
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from excel_cam.files.regions.region import ImageRegions
     from excel_cam.knowledge.base import KnowledgeBase
+    from excel_cam.labels.regions.settings import VoteSettings
     from excel_cam.run.labeller import LabelledPhotograph, Labeller
     from excel_cam.run.learnt_labeller import TaglessLabeller
 
@@ -39,8 +42,8 @@ class Recipe:
 
     known: what decides the labels and needs no model, as their identity has it. knowledge: None for a segmenter, which
     needs no text; borrowing: as `prepare_text` has it. adapter: trained weights, a file. segmentation: how a trained
-    segmenter looks at photographs, where labels come from it alone. with_maps, with_shares: whether class maps are
-    made too, and the share of each value in a label counted.
+    segmenter looks at photographs, where labels come from it alone. vote: how regions vote, where they do. with_maps,
+    with_shares: whether class maps are made too, and the share of each value in a label counted.
     """
 
     known: dict[str, Any]
@@ -50,6 +53,7 @@ class Recipe:
     borrowing: bool = True
     adapter: Path | None = None
     segmentation: SegmentationSettings | None = None
+    vote: VoteSettings | None = None
     png_mode: str = "L"
     with_maps: bool = False
     with_shares: bool = False
@@ -58,11 +62,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Job:
-    """A photograph to label: the bytes of its file, the 0-based classes it shows, ascending, and what to call it."""
+    """A photograph to label: the bytes of its file, the 0-based classes it shows, ascending, and what to call it.
+
+    regions: those that vote on its label, where the recipe has a vote.
+    """
 
     content: bytes
     tags: tuple[int, ...]
     where: str
+    regions: ImageRegions | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ class Worker:
         results = iter(self.compute([photograph for _, photograph in good], [job.tags for job, _ in good]))
         for job, photograph in batch:
             if isinstance(photograph, Photograph):
-                yield self.encode(photograph, next(results), job.tags)
+                yield self.encode(photograph, next(results), job.tags, job.regions)
             else:
                 yield Made(reason=photograph)
 
@@ -153,19 +161,30 @@ class Worker:
         sizes = [photograph.size for photograph in photographs]
         return self.load().label_with_maps([photograph.pixels for photograph in photographs], tags, sizes)
 
-    def encode(self, photograph: Photograph, result: LabelledPhotograph, tags: tuple[int, ...]) -> Made:
+    def encode(
+        self, photograph: Photograph, result: LabelledPhotograph, tags: tuple[int, ...],
+        regions: ImageRegions | None = None,
+    ) -> Made:  # fmt: skip
         """Stage three, for any thread: a label and its maps as their files have them, stamped.
 
-        Raises `ModelError` where the model's values are not finite.
+        Regions that cannot be read, or do not fit, are the photograph's failure. Raises `ModelError` where the model's
+        values are not finite.
         """
-        recipe, stamp = self.recipe, self.identity.stamp(tags)
-        # What changes a label once it is computed, such as what is known of parts of the photograph, belongs here.
+        recipe = self.recipe
         label = photograph.as_stored(result.label)
+        try:
+            stamp = self.identity.stamp(tags, None if regions is None else regions.fingerprint)
+            if recipe.vote is not None and regions is not None:
+                found = regions.read((label.shape[0], label.shape[1]))
+                label = vote(label, found, recipe.vote, self.load().has_background)
+        except DataError as error:
+            return Made(reason=str(error))
         maps = photograph.as_stored(result.maps) if recipe.with_maps else None
+        seen = result.input_size and upright_size(result.input_size, photograph.orientation)  # turned back, too
         least = 1 if self.load().has_background else 0
         return Made(
             label=label_bytes(label, recipe.png_mode, stamp),
-            maps=None if maps is None else maps_bytes(maps, tags, label.shape, stamp),
+            maps=None if maps is None else maps_bytes(maps, tags, label.shape, stamp, seen),
             stamp=stamp,
             shows_class=bool(((label >= least) & (label != IGNORE)).any()),
             shares=class_shares(label) if recipe.with_shares else {},

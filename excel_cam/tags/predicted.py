@@ -2,7 +2,8 @@
 
 A `.csv` has a third column, `predicted_scores`, with `cat:0.83;dog:0.4`; records of `.json` and `.jsonl` have a key of
 that name with `{"cat": 0.83, "dog": 0.4}`. The classes themselves stand where they always do, so that any reader of
-tags reads such a file, and people correct it there: a row whose classes are no longer the predicted ones is theirs.
+tags reads such a file, and people correct it there: a row whose classes are no longer the predicted ones is theirs. A
+row with classes and without scores was given.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from excel_cam.errors import DataError
 from excel_cam.files.json_stream import read_entries
 from excel_cam.files.lists import read_text
 from excel_cam.tags.coco_json import is_instances
-from excel_cam.tags.lookup import ClassLookup
+from excel_cam.tags.lookup import ClassLookup, Tags
 from excel_cam.tags.read import csv_name_column, read_tags
 from excel_cam.wording import predicted_tags_text, quoted
 
@@ -29,7 +30,7 @@ Predicted = Mapping[str, Mapping[int, float]]  # name of an image -> score by 0-
 
 @dataclass(frozen=True)
 class PredictedNote:
-    """How many images of a tags file have predicted tags, and of how many a person has changed them."""
+    """How many images of a tags file have predicted tags, and of how many of these a person has changed them."""
 
     images: int
     corrected: int
@@ -43,9 +44,20 @@ def predicted_note(path: Path, class_names: Sequence[str]) -> PredictedNote | No
     predicted = read_predicted(path, class_names)
     if predicted is None:
         return None
-    tags = read_tags(path, class_names)
-    corrected = sum(set(tags.get(name, ())) != set(scores) for name, scores in predicted.items())
-    return PredictedNote(len(predicted), corrected)
+    changed = _changed(predicted, read_tags(path, class_names))
+    given = sum(not predicted[name] for name in changed)
+    return PredictedNote(len(predicted) - given, len(changed) - given)
+
+
+def tags_by_hand(path: Path, class_names: Sequence[str]) -> Tags:
+    """Those tags in a file of predicted ones that a person gave or corrected; none in any other file."""
+    predicted = read_predicted(path, class_names)
+    return {} if predicted is None else _changed(predicted, read_tags(path, class_names))
+
+
+def _changed(predicted: Predicted, tags: Tags) -> Tags:
+    """The tags of images whose classes are not those that have scores."""
+    return {name: tags[name] for name, scores in predicted.items() if set(tags[name]) != set(scores)}
 
 
 def read_predicted(path: Path, class_names: Sequence[str]) -> Predicted | None:

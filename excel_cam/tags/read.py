@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,9 +45,20 @@ def read_tags(path: Path, class_names: Sequence[str]) -> Tags:
 def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
     lookup = ClassLookup(class_names)
     tags: Tags = {}
-    for where, name, words in csv_rows(path, io.StringIO(read_text(path, "tags file")), class_names):
-        tags[name] = tuple(sorted({*tags.get(name, ()), *lookup.indices(words, where)}))
+    for where, name, words in csv_rows(path, _lines_of(read_text(path, "tags file")), class_names):
+        found = lookup.indices(words, where)
+        tags[name] = found if name not in tags else tuple(sorted({*tags[name], *found}))
     return tags
+
+
+def _lines_of(text: str) -> Iterator[str]:
+    """The lines of a text with their ends, one at a time: a stream over it would hold four bytes a character."""
+    start = 0
+    while end := text.find("\n", start) + 1:
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
 
 
 def csv_rows(

@@ -337,3 +337,14 @@ def test_a_run_goes_on_with_unpacked_labels(excel_cam: Run, arguments: list[str]
     assert {name: content for name, content in before.items() if name.endswith(".png")} == {
         name: content for name, content in files_of(labels).items() if name.endswith(".png")
     }
+
+
+def test_what_doctor_finds_in_shards_is_mended_otherwise(excel_cam: Run, packed: Both) -> None:
+    tar = tar_of(packed.shards, 0).path
+    content = tar.read_bytes()
+    position = content.index(b"IDAT")
+    tar.write_bytes(content[: position + 5] + b"\xff\xff" + content[position + 7 :])
+    result = excel_cam("doctor", packed.shards)
+    assert result.exit_code == 1
+    assert "damaged-label: 1 labels cannot be read" in result.stdout
+    assert "mend: remove their shards' .parquet and run the same `excel-cam generate` again" in result.stdout

@@ -104,8 +104,8 @@ def test_a_person_corrects_the_file_and_is_not_undone(excel_cam: Run, folder: Si
     corrected = folder.out.read_bytes()
     line = error_line(excel_cam(*command, "--overwrite"), 1)
     assert line == (
-        f"Error: {folder.out}: 1 of its images were corrected by hand, which prediction would undo; choose another "
-        "--out, or move it away"
+        f"Error: {folder.out}: the tags of 1 of its images were given or corrected by hand, first 'b', which "
+        "prediction would undo; choose another --out, or move it away"
     )
     assert folder.out.read_bytes() == corrected
     converted = folder.root / "other.json"
@@ -178,6 +178,11 @@ def test_calibration_takes_the_best_threshold_and_keeps_what_was_given(
     tags = read_tags(folder.out, CLASSES)
     assert (tags["a"], tags["sub/c"]) == ((0,), (0, 1))
     assert tags["b"] == tuple(np.flatnonzero(scores["b"] >= best[1]))
+    assert [row["name"] for row in rows_of(folder.out) if row["predicted_scores"]] == (["b"] if tags["b"] else [])
+    # What was given is in the way of another prediction, unless it is given again.
+    line = error_line(excel_cam(*folder.command, "--out", folder.out, "--overwrite"), 1)
+    assert "the tags of 2 of its images were given or corrected by hand, first 'a'" in line
+    assert excel_cam(*folder.command, "--out", folder.out, "--calibrate", known, "--overwrite").exit_code == 0
 
 
 def test_a_photograph_that_cannot_be_read_stops_nothing(excel_cam: Run, folder: SimpleNamespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -20,8 +21,8 @@ from PIL import Image
 
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.annotations.coco_rle import rle_region
-from excel_cam.files.regions.region import Region
-from excel_cam.files.regions.source import open_regions, require_regions
+from excel_cam.files.regions.region import ImageRegions, Region
+from excel_cam.files.regions.source import Regions, open_regions, require_regions
 from excel_cam.labels.png import write_label
 
 Mask = NDArray[np.bool_]
@@ -41,7 +42,13 @@ def whole(regions: Iterable[Region], size: tuple[int, int] = SIZE) -> list[Mask]
 
 
 def read(folder: Path, name: str = "a", size: tuple[int, int] = SIZE) -> list[Mask]:
-    return whole(open_regions(folder, [name]).read(name, size), size)
+    return whole(regions_of(open_regions(folder, [name]), name).read(size), size)
+
+
+def regions_of(regions: Regions, name: str) -> ImageRegions:
+    found = regions.of(name)
+    assert found is not None
+    return found
 
 
 def ids_of(masks: NDArray[np.bool_], numbers: Sequence[int]) -> NDArray[np.int64]:
@@ -149,15 +156,25 @@ def test_one_json_file_can_be_of_all_images(tmp_path: Path) -> None:
     write_json(tmp_path / "all.json", ALL)
     for place in (tmp_path / "all.json", tmp_path):
         regions = open_regions(place, names)
-        assert [name in regions for name in names] == [True, True, False]
-        assert np.array_equal(whole(regions.read("x/a", SIZE)), MASKS[:2])
-        assert list(regions.read("x/b", SIZE)) == []  # it is listed: nothing was found in it
-    before = regions.fingerprint("x/a")
+        assert [regions.of(name) is not None for name in names] == [True, True, False]
+        assert np.array_equal(whole(regions_of(regions, "x/a").read(SIZE)), MASKS[:2])
+        assert list(regions_of(regions, "x/b").read(SIZE)) == []  # it is listed: nothing was found in it
+    before = regions_of(regions, "x/a").fingerprint
     changed = ALL | {"annotations": [*ALL["annotations"], {"image_id": 13, "segmentation": rle(MASKS[2])}]}
     write_json(tmp_path / "all.json", changed)
     regions = open_regions(tmp_path, names)
-    assert regions.fingerprint("x/a") == before
-    assert np.array_equal(whole(regions.read("x/b", SIZE)), MASKS[2:])
+    assert regions_of(regions, "x/a").fingerprint == before
+    assert np.array_equal(whole(regions_of(regions, "x/b").read(SIZE)), MASKS[2:])
+
+
+def test_the_regions_of_one_image_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    write_json(tmp_path / "all.json", ALL)
+    FORMS["masks"](tmp_path)
+    for place, name, count in ((tmp_path / "all.json", "x/a", 2), (tmp_path, "a", 3)):
+        one = regions_of(open_regions(place, [name]), name)
+        there: ImageRegions = pickle.loads(pickle.dumps(one))
+        assert there.fingerprint == one.fingerprint
+        assert np.array_equal(whole(there.read(SIZE)), MASKS[:count])
 
 
 def test_a_list_names_its_images_by_file_name_or_number(tmp_path: Path) -> None:
@@ -166,9 +183,9 @@ def test_a_list_names_its_images_by_file_name_or_number(tmp_path: Path) -> None:
     write_json(path, [{"image_id": 9, **mask}, {"file_name": "b.jpg", **mask}, {"image_id": "c", **mask}])
     names = ["COCO_train2014_000000000009", "b", "c", "d"]
     regions = open_regions(path, names)
-    assert [name in regions for name in names] == [True, True, True, False]
+    assert [regions.of(name) is not None for name in names] == [True, True, True, False]
     # A number that two names end in is neither's.
-    assert "y9" not in open_regions(path, ["x9", "y9"])
+    assert open_regions(path, ["x9", "y9"]).of("y9") is None
 
 
 @given(mask=arrays.arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 9))), plain=st.booleans())
@@ -222,7 +239,7 @@ BAD = {
     "transparency": (id_png(Image.new("RGBA", (7, 5), (1, 0, 0, 9))), "mode RGBA of 8 bits a channel holds no ids"),
     "a label": (
         lambda folder: write_label(folder / "a.png", np.zeros(SIZE, np.uint8), "L", "0" * 32),
-        "a label of this program, expected an id map; check --regions"),
+        "holds labels of this program, such as a.png, not regions; check --regions"),
     "no PNG": (lambda folder: (folder / "a.png").write_bytes(b"x"), "expected a PNG of region ids, cannot read it"),
     "no archive": (lambda folder: (folder / "a.npz").write_bytes(b"x"), "not a zip file; save regions as np.savez"),
     "several arrays": (npz(a=MASKS, b=MASKS), "expected one array, or one called masks, found a, b"),
@@ -263,7 +280,7 @@ def test_what_is_no_regions_of_the_image_is_said_in_one_line(tmp_path: Path, cas
     with pytest.raises(DataError, match=complaint) as refused:
         read(tmp_path, size=size)
     assert "\n" not in str(refused.value)
-    assert str(tmp_path / "a.") in str(refused.value)
+    assert str(tmp_path if case == "a label" else tmp_path / "a.") in str(refused.value)
 
 
 def test_what_is_missing_or_given_twice_is_said_before_anything_is_read(tmp_path: Path) -> None:
@@ -275,11 +292,11 @@ def test_what_is_missing_or_given_twice_is_said_before_anything_is_read(tmp_path
     with pytest.raises(UsageError, match=r"expected a folder with a file per image .* or one JSON file for all"):
         open_regions(tmp_path / "a.png", ["a"])
     with pytest.raises(DataError, match="no regions for 2 of 3 labels, first 'b'"):
-        require_regions(open_regions(tmp_path, ["a", "b", "c"]), ["a", "b", "c"])
+        require_regions(open_regions(tmp_path, ["a", "b", "c"]), ["a", "b", "c"], tmp_path)
     FORMS["masks"](tmp_path)
     with pytest.raises(DataError, match=r"a\.np[zg] and .*two files of regions for one image; remove one"):
         open_regions(tmp_path, ["a"])
-    assert "b" not in open_regions(tmp_path, ["b"])  # nobody asks for the image with two
+    assert open_regions(tmp_path, ["b"]).of("b") is None  # nobody asks for the image with two
 
 
 ORPHAN = {"segmentation": rle(MASKS[0])}
@@ -309,7 +326,7 @@ def test_many_large_masks_are_unpacked_one_at_a_time(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("masks.npy", content.getvalue() + plane.tobytes() * count)
     tracemalloc.start()
-    found = sum(region.pixels.size for region in open_regions(tmp_path, ["a"]).read("a", size))
+    found = sum(region.pixels.size for region in regions_of(open_regions(tmp_path, ["a"]), "a").read(size))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == 9 * count

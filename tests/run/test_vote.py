@@ -74,7 +74,7 @@ def test_regions_vote_and_the_same_command_again_changes_nothing(
     for name in NAMES:
         label = pixels(labels / f"{name}.png")
         voted = pixels(out / f"{name}.png")
-        assert np.array_equal(voted, vote(label, source.read(name, label.shape), VoteSettings()))
+        assert np.array_equal(voted, vote(label, source.of(name).read(label.shape), VoteSettings()))
         assert not np.array_equal(voted, label)
     assert files(labels) == before
     made = files(out)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from excel_cam.errors import DataError
-from excel_cam.tags.predicted import predicted_note, read_predicted
+from excel_cam.tags.predicted import predicted_note, read_predicted, tags_by_hand
 from excel_cam.tags.read import read_tags
 from excel_cam.tags.scores import read_scores
 from excel_cam.tags.write import write_tags
@@ -50,7 +50,9 @@ def test_given_tags_are_not_marked(tmp_path: Path, suffix: str) -> None:
 def test_corrected_rows_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "tags.csv"
     path.write_text("Name,Classes,Predicted_Scores\na,cat,cat:0.5\nb,,cat:0.4\nc,cat;3,3:0.2;cat:0.1\nd,cat,\n")
-    assert str(predicted_note(path, CLASSES)) == "predicted, not given (4 images, 2 corrected by hand)"
+    # d has a class and no score: it was given.
+    assert str(predicted_note(path, CLASSES)) == "predicted, not given (3 images, 1 corrected by hand)"
+    assert tags_by_hand(path, CLASSES) == {"b": (), "d": (0,)}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from excel_cam.cli.options import (
     ShardType,
     chosen_model,
     chosen_settings,
+    chosen_vote,
     chosen_work,
     default_workers,
     devices_option,
@@ -29,6 +30,7 @@ from excel_cam.cli.options import (
     overwrite_hand_made_option,
     overwrite_option,
     png_mode_option,
+    region_options,
     root_or_tars_option,
     settings_options,
     source_name,
@@ -59,6 +61,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 @click.option("--save-cams", "cams", type=FOLDER_OR_ADDRESS,
               help="Also write each image's class maps before refinement (.npz) here.")  # fmt: skip
 @lvc_option
+@region_options()
 @png_mode_option
 @overwrite_option("Replace labels that are there, but for hand-made ones.")
 @overwrite_hand_made_option()
@@ -117,7 +120,7 @@ def generate(ctx: click.Context, /, as_json: bool, quiet: bool, **_: Any) -> Non
             cams=None if p["cams"] is None else Path(p["cams"]), overwrite_hand_made=p["overwrite_hand_made"],
         ),
         model=chosen_model(ctx), settings=settings, setting_sources=setting_sources,
-        adapter=None if p["lvc"] is None else adapter_path(p["lvc"]),
+        adapter=None if p["lvc"] is None else adapter_path(p["lvc"]), regions=chosen_vote(ctx),
         work=chosen_work(ctx),
     )  # fmt: skip
     if sharded:

@@ -50,6 +50,7 @@ def tags(ctx: click.Context, /, source: Path | None, predict: bool, **_: Any) ->
 
     \b
         excel-cam tags --from VOCdevkit/VOC2012/Annotations --dataset voc --out cls_labels.npy
+        excel-cam tags --from VOCdevkit/VOC2012/SegmentationClass --dataset voc --out cls_labels_onehot.npy
         excel-cam tags --from COCO/annotations/instances_train2014.json --out tags.jsonl
         excel-cam tags --from pets/ --out tags.csv
         excel-cam tags --from tags.csv --classes classes.txt --out tags.json

@@ -104,6 +104,8 @@ def _report_end(settled: SettledVote, tally: VoteTally, report: Report) -> None:
     if tally.failed:
         text += f"; {tally.failed:,} labels failed, see {out / 'failed.jsonl'}"
     report(text)
+    if not tally.voted + tally.kept:
+        return
     recorded = (settled.source_record or {}).get("dataset")
     if isinstance(recorded, dict) and recorded.get("name") == "demo":
         say_next(report, ["evaluate", "--labels", out, "--against", settled.request.labels, "--dataset", "demo"])

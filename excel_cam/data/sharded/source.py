@@ -89,7 +89,7 @@ def find_tars(pattern: str) -> tuple[Place, ...]:
     """The tars that a pattern stands for, by address. Raises `DataError` where there are none."""
     found: dict[str, None] = {}
     for address in islice(_without_braces(pattern), MOST_TARS + 1):
-        found |= dict.fromkeys(_matching(address))
+        found.update(dict.fromkeys(_matching(address)))
         if len(found) > MOST_TARS:
             raise UsageError(f"--root stands for more than {MOST_TARS:,} tars; give fewer at a time")
     if not found:

@@ -111,9 +111,8 @@ class _Entry:
     def classes(self, where: str) -> object:
         """The list of classes that the JSON holds; raises `DataError`."""
         if self.json is None:
-            raise DataError(
-                f'{where}: no tags: {quoted(self.key)}.json, such as {{"classes": ["cat"]}}, is not beside it'
-            )
+            expected = quoted(f"{self.key}.json")
+            raise DataError(f'{where}: no tags: {expected}, as {{"classes": ["cat"]}}, is not beside it')
         if len(self.json) > MAX_JSON_BYTES:
             raise DataError(f"{where}: its .json is longer than {readable_size(MAX_JSON_BYTES)}")
         try:

@@ -22,13 +22,17 @@ _KINDS = "biufU"  # numbers and text; objects would be pickled
 _MOST_HEADER = 10_000  # bytes, as numpy admits
 
 
-def read_npz(source: Path | IO[bytes], names: Sequence[str], most_bytes: int) -> dict[str, NDArray[Any]]:
-    """The arrays `names` of an archive, each whole by its checksum.
+def read_npz(
+    source: Path | IO[bytes], names: Sequence[str], most_bytes: int, optional: Sequence[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """The arrays `names` of an archive, and those of `optional` that it has, each whole by its checksum.
 
     Raises ValueError or zipfile.BadZipFile for a damaged archive, an array of objects or of another size than its
     header says, and arrays that come to more than `most_bytes` together; KeyError for one that is not there; OSError.
     """
     with zipfile.ZipFile(source) as archive:
+        held = set(archive.namelist())
+        names = [*names, *(name for name in optional if f"{name}.npy" in held)]
         members = [archive.getinfo(f"{name}.npy") for name in names]
         total = sum(member.file_size for member in members)
         if total > most_bytes:

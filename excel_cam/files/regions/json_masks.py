@@ -120,24 +120,35 @@ class DataSetJson:
             by_id.setdefault(image, _Places()).add(entry)
         return by_id, files
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._places
+    def of(self, name: str) -> MasksInFile | None:
+        """Those of one image; None where the file does not know it."""
+        places = self._places.get(name)
+        return None if places is None else MasksInFile(self.path, name, places.bounds, str(places.digest.hexdigest()))
 
-    def fingerprint(self, name: str) -> str:
-        """SHA-256 of an image's own masks."""
-        return str(self._places[name].digest.hexdigest())
 
-    def read(self, name: str, size: tuple[int, int]) -> Iterator[Region]:
-        """The regions of an image for a label of that size (H, W), in their order. Raises `DataError`."""
-        return _regions(self._masks(name), size)
+@dataclass(frozen=True)
+class MasksInFile:
+    """The masks of one image in a file of all. bounds: first byte and length of each, one after the other.
 
-    def _masks(self, name: str) -> Iterator[tuple[str, Any]]:
-        bounds = self._places[name].bounds
+    fingerprint: SHA-256 of these masks alone.
+    """
+
+    path: Path
+    name: str
+    bounds: array[int]
+    fingerprint: str
+
+    def read(self, size: tuple[int, int]) -> Iterator[Region]:
+        """The regions for a label of that size (H, W), in their order. Raises `DataError`."""
+        return _regions(self._masks(), size)
+
+    def _masks(self) -> Iterator[tuple[str, Any]]:
         try:
             with self.path.open("rb") as stream:
-                for begin, length in zip(bounds[::2], bounds[1::2], strict=True):
+                for begin, length in zip(self.bounds[::2], self.bounds[1::2], strict=True):
                     stream.seek(begin)
-                    yield f"{self.path} (byte {begin:,}, image {quoted(name)})", parse_json(stream.read(length))
+                    where = f"{self.path} (byte {begin:,}, image {quoted(self.name)})"
+                    yield where, parse_json(stream.read(length))
         except (OSError, ValueError) as error:
             raise_if_machine(error, self.path)
             raise DataError(f"{self.path}: cannot be read again: {error}") from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,3 +43,14 @@ def other_size(found: Sequence[int], size: tuple[int, int]) -> str:
     """What to say of regions of another size (H, W) than their label's."""
     turned = "; they have to lie as the photograph's file does, not turned by its EXIF" * (tuple(found) == size[::-1])
     return f"regions of {size_text(found)} (H x W), but their label has {size_text(size)}{turned}"
+
+
+class ImageRegions(Protocol):
+    """The regions of one image; plain values that another process can be sent."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what they are read from. Raises `DataError`."""
+
+    def read(self, size: tuple[int, int]) -> Iterator[Region]:
+        """The regions for a label of that size (H, W), one at a time. Raises `DataError`."""

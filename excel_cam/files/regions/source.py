@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.atomic import hash_file
 from excel_cam.files.images.image_folder import walk_folders
+from excel_cam.files.images.products import is_stamped
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.regions.id_maps import png_regions
 from excel_cam.files.regions.json_masks import DataSetJson, json_regions
 from excel_cam.files.regions.mask_arrays import npz_regions
-from excel_cam.files.regions.region import Region
+from excel_cam.files.regions.region import ImageRegions, Region
 from excel_cam.wording import quoted
 
 _READERS: dict[str, Callable[[Path, tuple[int, int]], Iterator[Region]]] = {
@@ -26,41 +29,40 @@ ENDINGS = ", ".join(_READERS)
 class Regions(Protocol):
     """The regions of images, by the names of their labels."""
 
-    @property
-    def path(self) -> Path:
-        """The folder or file that was given."""
+    def of(self, name: str) -> ImageRegions | None:
+        """Those of one image; None where there are none."""
 
-    def __contains__(self, name: object) -> bool: ...
 
-    def fingerprint(self, name: str) -> str:
-        """SHA-256 of what an image's regions are read from. Raises `DataError`."""
+@dataclass(frozen=True)
+class RegionFile:
+    """The regions of one image in a file of its own."""
 
-    def read(self, name: str, size: tuple[int, int]) -> Iterator[Region]:
-        """The regions of an image for a label of that size (H, W), one at a time. Raises `DataError`."""
+    path: Path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file, as it was when it was first asked for. Raises `DataError`."""
+        try:
+            return hash_file(self.path)
+        except OSError as error:
+            raise_if_machine(error, self.path)
+            raise DataError(f"{self.path}: these regions cannot be read: {error.strerror or error}") from None
+
+    def read(self, size: tuple[int, int]) -> Iterator[Region]:
+        """The regions for a label of that size (H, W), as `png_regions`, `npz_regions` and `json_regions` read them."""
+        return _READERS[self.path.suffix.lower()](self.path, size)
 
 
 class RegionFolder:
     """A folder in which the regions of image `a/b` are in `a/b.png`, `a/b.npz` or `a/b.json`."""
 
-    def __init__(self, path: Path, files: dict[str, Path]) -> None:
-        self.path, self._files = path, files
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._files
-
-    def fingerprint(self, name: str) -> str:
-        """SHA-256 of the image's file."""
-        path = self._files[name]
-        try:
-            return hash_file(path)
-        except OSError as error:
-            raise_if_machine(error, path)
-            raise DataError(f"{path}: these regions cannot be read: {error.strerror or error}") from None
-
-    def read(self, name: str, size: tuple[int, int]) -> Iterator[Region]:
-        """The regions of the image's file."""
-        path = self._files[name]
-        return _READERS[path.suffix.lower()](path, size)
+    def of(self, name: str) -> RegionFile | None:
+        """Those of one image; None where it has no file."""
+        path = self._files.get(name)
+        return None if path is None else RegionFile(path)
 
 
 def open_regions(path: Path, names: Collection[str]) -> Regions:
@@ -79,19 +81,15 @@ def open_regions(path: Path, names: Collection[str]) -> Regions:
     (only, *others) = files.items() if files else [(None, path)]
     if only[0] is not None and not others and only[0] not in names and only[1].suffix.lower() == ".json":
         return DataSetJson(only[1], names)
-    return RegionFolder(path, files)
+    return RegionFolder(files)
 
 
-def missing_regions(regions: Regions, names: Iterable[str]) -> list[str]:
-    """Those of the names that have no regions."""
-    return [name for name in names if name not in regions]
-
-
-def require_regions(regions: Regions, names: Collection[str]) -> None:
-    """Raise `DataError` where one of the names has no regions."""
-    if missing := missing_regions(regions, names):
+def require_regions(regions: Regions, names: Collection[str], path: Path) -> None:
+    """Raise `DataError` where one of the names has no regions. path: where they are, for the message."""
+    missing = [name for name in names if regions.of(name) is None]
+    if missing:
         raise DataError(
-            f"{regions.path}: no regions for {len(missing):,} of {len(names):,} labels, first {quoted(missing[0])} "
+            f"{path}: no regions for {len(missing):,} of {len(names):,} labels, first {quoted(missing[0])} "
             f"({ENDINGS}); --allow-missing-regions leaves those labels as they are"
         )
 
@@ -112,6 +110,9 @@ def _files_of(folder: Path, names: Collection[str]) -> dict[str, Path]:
     except OSError as error:
         raise_if_machine(error, folder)
         raise DataError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
+    picture = next((path for path in found.values() if path.suffix.lower() == ".png"), None)
+    if picture is not None and is_stamped(picture):  # said once, and not of each
+        raise DataError(f"{folder} holds labels of this program, such as {picture.name}, not regions; check --regions")
     if not found:
         raise DataError(f"{folder}: no files of regions in it; expected a file per image ({ENDINGS})")
     return found

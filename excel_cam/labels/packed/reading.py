@@ -25,7 +25,7 @@ from excel_cam.labels.records import record_of_whole, run_file
 from excel_cam.labels.shards import WHOLE
 from excel_cam.wording import quoted
 
-_READ_AT_ONCE = 8  # indices: in an object store each takes its time to come
+READ_AT_ONCE = 8  # indices: in an object store each takes its time to come
 _NONE = np.zeros(0, np.int64)
 _OPEN_TARS = 4  # blocks read ahead are kept of so many
 
@@ -63,7 +63,7 @@ class PackedTable:
 def read_indices(out: Place, shards: Sequence[int]) -> Iterator[ShardIndex]:
     """Read the indices of shards, some at once, in their order. Raises `DataError` where one is damaged."""
     require_pyarrow()
-    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
         yield from pool.map(lambda shard: read_index(index_of(out, shard), shard), shards)
 
 

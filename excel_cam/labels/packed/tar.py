@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from excel_cam.errors import DataError, OutputError
 from excel_cam.files.machine import raise_if_machine
@@ -41,7 +41,7 @@ def name_fault(name: str) -> str | None:
     """Why a photograph of that name cannot have a label in a shard; None where it can."""
     if not name or "\0" in name:
         return "it is empty, or holds a zero byte"
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    if name.startswith("/") or ".." in name.split("/"):
         return "it leads out of the folder of labels"
     try:
         name.encode()
@@ -146,13 +146,3 @@ class TarReader:
             self._block = self.place.read(offset, max(0, min(wanted, self._size - offset)))
             self._start = offset
         return self._block[offset - self._start :][:size]
-
-
-def read_member(tar: Place, extent: Extent) -> bytes:
-    """The bytes of one member; see `TarReader.read`."""
-    return TarReader(tar, extent.end).read(extent)
-
-
-def find_behind(tar: Place, extent: Extent, name: str) -> Extent | None:
-    """Where the member right behind another lies; see `TarReader.find_behind`."""
-    return TarReader(tar, extent.end + _MOST_HEADERS).find_behind(extent, name)

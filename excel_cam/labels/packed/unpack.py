@@ -24,8 +24,8 @@ from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.folder import class_names_of, has_background_class
 from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.label_files import MAPS_SUFFIX
-from excel_cam.labels.packed.listing import list_shards
 from excel_cam.labels.packed.reading import PackedFiles
+from excel_cam.labels.packed.status import size_of_run
 from excel_cam.labels.png import find_label, refuse_picture
 from excel_cam.labels.records import differences, read_run, read_runs, refuse_shards, retire_runs, write_run
 from excel_cam.wording import Report, first_lines, readable_size
@@ -63,13 +63,13 @@ class Unpacking:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What became of it: numbers of labels. missing: of shards that are not there yet, None where nothing tells."""
+    """What became of it: numbers of labels. missing: of shards that are not there yet, as far as is known."""
 
     written: int
     kept: int
     hand_made: int
     failed: int
-    missing: int | None
+    missing: int
 
 
 def unpack(
@@ -106,16 +106,9 @@ def unpack(
                   "kept": len(request.chosen) - len(pending), "failed": len(request.failed)}  # fmt: skip
         state = "complete with failures" if request.failed else "complete"
         write_run(request.to, {**record, "state": state, "counts": counts})
-    return Unpacked(
-        len(pending), counts["kept"] - hand_made, hand_made, len(request.failed), missing_shards(request.labels)
-    )
-
-
-def missing_shards(labels: PackedFiles) -> int | None:
-    """How many shards of the run's are not committed; None where its record does not say how many there will be."""
-    record = read_run(labels.place) or {}
-    total = record.get("labelled", {}).get("shards") if isinstance(record.get("labelled"), dict) else None
-    return max(0, total - len(list_shards(labels.out).committed)) if isinstance(total, int) else None
+    total, _ = size_of_run(request.labels.place)
+    missing = max(0, (total or 0) - len(request.labels.table.tar_sizes))
+    return Unpacked(len(pending), counts["kept"] - hand_made, hand_made, len(request.failed), missing)
 
 
 def _record(request: Unpacking) -> dict[str, Any]:

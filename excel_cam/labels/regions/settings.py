@@ -42,3 +42,7 @@ class RegionChoice:
     path: Path
     settings: VoteSettings = field(default_factory=VoteSettings)
     allow_missing: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What a run's record says of it."""
+        return {"from": str(self.path), **self.settings.identity()}

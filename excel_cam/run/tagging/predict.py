@@ -27,7 +27,7 @@ from excel_cam.run.tagging.choose import TagRule, calibrate
 from excel_cam.settings import ModelChoice, Settings
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_names
-from excel_cam.tags.predicted import predicted_note
+from excel_cam.tags.predicted import tags_by_hand
 from excel_cam.tags.read import read_tags
 from excel_cam.tags.scores import PhotographScores, read_scores, scores_path, writing_scores
 from excel_cam.tags.write import write_tags
@@ -82,25 +82,24 @@ def photographs_to_tag(prediction: Prediction) -> tuple[Sample, ...]:
     """The photographs, by name; raises `ExcelCamError` for what has to be mended before the model is loaded."""
     out = prediction.out
     check_writable(out.parent)
-    if out.exists():
-        _refuse_corrected(out, prediction.classes.names)
     source = Source(dataset="folder", root=prediction.images, names_from=prediction.names_from)
     samples = open_untagged(source)[0].samples
-    if prediction.calibrate is not None:
-        _given_tags(prediction.calibrate, prediction.classes.names, {sample.name for sample in samples})
+    given = _given_tags(prediction, {sample.name for sample in samples})
+    if out.exists():
+        _refuse_by_hand(out, prediction.classes.names, given)
     return samples
 
 
-def _refuse_corrected(out: Path, class_names: Sequence[str]) -> None:
-    """Raise `OutputError` where a tags file that is to be replaced holds what a person corrected."""
+def _refuse_by_hand(out: Path, class_names: Sequence[str], given: Tags) -> None:
+    """Raise `OutputError` where a tags file that is to be replaced holds what a person gave or corrected."""
     try:
-        note = predicted_note(out, class_names)
+        by_hand = tags_by_hand(out, class_names)
     except DataError:
         return  # of other classes, or no tags at all: --overwrite was asked for
-    if note is not None and note.corrected:
+    if undone := [name for name, indices in by_hand.items() if given.get(name) != indices]:
         raise OutputError(
-            f"{out}: {note.corrected:,} of its images were corrected by hand, which prediction would undo; choose "
-            "another --out, or move it away"
+            f"{out}: the tags of {len(undone):,} of its images were given or corrected by hand, first "
+            f"{quoted(undone[0])}, which prediction would undo; choose another --out, or move it away"
         )
 
 
@@ -146,10 +145,9 @@ def write_predicted(prediction: Prediction, scored: Sequence[Scored]) -> Predict
     """
     names, rule, notes = prediction.classes.names, prediction.rule, list[str]()
     scores = {one.name: one.scores.scores for one in scored if one.scores is not None}
-    given: Tags = {}
+    given = _given_tags(prediction, {one.name for one in scored})
     if prediction.calibrate is not None:
         source = str(prediction.calibrate)
-        given = _given_tags(prediction.calibrate, names, {one.name for one in scored})
         found = calibrate(scores, given, source)
         rule = TagRule(threshold=found.value)
         notes.append(
@@ -159,16 +157,21 @@ def write_predicted(prediction: Prediction, scored: Sequence[Scored]) -> Predict
     # A photograph that cannot be read has a line all the same: a run over the folder then records it as failed.
     chosen = {one.name: rule.choose(scores[one.name]) if one.name in scores else () for one in scored}
     predicted: Mapping[str, Mapping[int, float]] = {
-        name: {index: float(scores[name][index]) for index in indices} for name, indices in chosen.items()
+        name: {index: float(scores[name][index]) for index in indices}
+        for name, indices in chosen.items()
+        if name not in given
     }
     tags = {name: given.get(name, indices) for name, indices in chosen.items()}
     write_tags(prediction.out, tags, names, None, predicted)
     return PredictedTags(tags, rule, tuple(notes))
 
 
-def _given_tags(path: Path, class_names: Sequence[str], known: set[str]) -> Tags:
-    """The tags to calibrate on, by the names of photographs; raises `DataError` for one that is not among them."""
-    given = match_names(read_tags(path, class_names), known, str(path))
+def _given_tags(prediction: Prediction, known: set[str]) -> Tags:
+    """The tags to calibrate on, if any, by the names of photographs; `DataError` for one that is not among them."""
+    path = prediction.calibrate
+    if path is None:
+        return {}
+    given = match_names(read_tags(path, prediction.classes.names), known, str(path))
     if not given:
         raise DataError(f"{path}: no images in it; give the tags of some of the photographs")
     if missing := [name for name in given if name not in known]:

@@ -20,7 +20,7 @@ from excel_cam.files.storage import Place
 from excel_cam.labels.packed.index import IndexHead, Row, index_bytes, read_index
 from excel_cam.labels.packed.listing import index_of, list_shards, running_of, tar_of
 from excel_cam.labels.packed.running import LIFETIME, Running, read_running
-from excel_cam.labels.packed.tar import Extent, TarWriter, find_behind, name_fault, read_member
+from excel_cam.labels.packed.tar import Extent, TarReader, TarWriter, name_fault
 
 MEMBERS = {"a.png": b"first", "deep/ö.png": b"x" * 512, "n" * 120 + ".png": b"", "n" * 120 + ".npz": b"maps"}
 
@@ -46,8 +46,10 @@ def test_a_tar_is_what_another_writer_writes(tmp_path: Path) -> None:
     extents, size = written(tmp_path / "shard.tar", MEMBERS)
     assert (tmp_path / "shard.tar").read_bytes() == other_program(MEMBERS)
     assert size == (tmp_path / "shard.tar").stat().st_size
-    place = Place(str(tmp_path / "shard.tar"))
-    assert {name: read_member(place, extent) for name, extent in extents.items()} == MEMBERS
+    reader = TarReader(Place(str(tmp_path / "shard.tar")), size)
+    reader.require_size()
+    assert {name: reader.read(extent) for name, extent in extents.items()} == MEMBERS
+    assert {name: reader.read(extent) for name, extent in reversed(extents.items())} == MEMBERS
     with tarfile.open(tmp_path / "shard.tar") as archive:
         assert [(member.name, member.offset_data, member.size) for member in archive] == [
             (name, extent.offset, extent.size) for name, extent in extents.items()
@@ -60,8 +62,9 @@ def test_any_name_and_content_comes_back(members: dict[str, bytes]) -> None:
     members = {name: content for name, content in members.items() if name_fault(name) is None}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "shard.tar")
-        extents, _ = written(path, members)
-        found = {name: read_member(Place(str(path)), extent) for name, extent in extents.items()}
+        extents, size = written(path, members)
+        reader = TarReader(Place(str(path)), size)
+        found = {name: reader.read(extent) for name, extent in extents.items()}
         assert found == members
         assert path.read_bytes() == other_program(members)
 
@@ -72,20 +75,54 @@ def test_names_that_cannot_be_packed_are_told(name: str) -> None:
 
 
 def test_the_file_behind_a_label_is_found_by_its_name_alone(tmp_path: Path) -> None:
-    extents, _ = written(tmp_path / "t.tar", MEMBERS)
+    extents, size = written(tmp_path / "t.tar", MEMBERS)
     place, long = Place(str(tmp_path / "t.tar")), "n" * 120
-    assert find_behind(place, extents[f"{long}.png"], f"{long}.npz") == extents[f"{long}.npz"]
-    assert find_behind(place, extents["a.png"], "a.npz") is None
-    assert find_behind(place, extents[f"{long}.npz"], "a.npz") is None  # the tar's end
+    reader = TarReader(place, size)
+    assert reader.find_behind(extents[f"{long}.png"], f"{long}.npz") == extents[f"{long}.npz"]
+    assert reader.find_behind(extents["a.png"], "a.npz") is None
+    assert reader.find_behind(extents[f"{long}.npz"], "a.npz") is None  # the tar's end
     (tmp_path / "t.tar").write_bytes((tmp_path / "t.tar").read_bytes()[:700] + b"\xff" * 5000)
-    assert find_behind(place, extents["a.png"], "a.npz") is None
+    assert TarReader(place, size).find_behind(extents["a.png"], "a.npz") is None
 
 
 def test_a_tar_cut_off_within_a_label_is_told(tmp_path: Path) -> None:
-    extents, _ = written(tmp_path / "t.tar", MEMBERS)
+    extents, size = written(tmp_path / "t.tar", MEMBERS)
     (tmp_path / "t.tar").write_bytes((tmp_path / "t.tar").read_bytes()[:514])
     with pytest.raises(DataError, match=r"t\.tar: it ends at byte 514, within a file"):
-        read_member(Place(str(tmp_path / "t.tar")), extents["a.png"])
+        TarReader(Place(str(tmp_path / "t.tar")), size).read(extents["a.png"])
+
+
+def test_a_header_that_announces_anything_takes_no_more_than_is_there(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("a.npz")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 50
+    extents, size = written(tmp_path / "t.tar", {"a.png": b"first"})
+    content = bytearray((tmp_path / "t.tar").read_bytes())
+    place = extents["a.png"].end
+    content[place : place + tarfile.BLOCKSIZE] = header.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "t.tar").write_bytes(content)
+    assert TarReader(Place(str(tmp_path / "t.tar")), size).find_behind(extents["a.png"], "a.npz") is None
+
+
+def test_members_one_after_the_other_are_read_by_few_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {f"{number:04d}.png": bytes([number % 251]) * 3000 for number in range(300)}
+    extents, size = written(tmp_path / "t.tar", members)
+    asked: list[int] = []
+    read = Place.read
+
+    def counted(place: Place, offset: int = 0, size: int | None = None) -> bytes:
+        assert size is not None
+        asked.append(size)
+        return read(place, offset, size)
+
+    monkeypatch.setattr(Place, "read", counted)
+    reader = TarReader(Place(str(tmp_path / "t.tar")), size)
+    assert {name: reader.read(extent) for name, extent in extents.items()} == members
+    assert len(asked) == 2  # the first alone, then some hundreds at once
+    asked.clear()
+    reader = TarReader(Place(str(tmp_path / "t.tar")), size)
+    for name in ("0290.png", "0005.png", "0100.png"):  # from all over the tar: no byte more than is wanted
+        reader.read(extents[name])
+    assert asked[:2] == [3000, 3000]
 
 
 HEAD = IndexHead(shard=3, identity="abc", tar_size=10_240)
