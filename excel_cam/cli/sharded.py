@@ -15,6 +15,7 @@ from excel_cam.cli.options import source_name
 from excel_cam.cli.progress import progress_bar
 from excel_cam.cli.terminal import show, show_record
 from excel_cam.errors import UsageError
+from excel_cam.files.storage import Place
 from excel_cam.wording import Report
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def is_sharded(ctx: click.Context) -> bool:
     for name in ("root", "out"):
         if isinstance(p[name], str):
             raise UsageError(
-                f"{_flag(name)} {p[name]}: folders of single files lie on this machine; photographs and labels in a "
-                "storage go in shards: --manifest, or --root 'tars/*.tar'"
+                f"{_flag(name)} {Place(p[name])}: folders of single files lie on this machine; photographs and labels "
+                "in a storage go in shards: --manifest, or --root 'tars/*.tar'"
             )
     return False
 
@@ -111,10 +112,9 @@ def is_sharded(ctx: click.Context) -> bool:
 def shards_request(ctx: click.Context, run: Request) -> ShardsRequest:
     """What a command was asked to do with shards; raises `UsageError` for options that do not go together."""
     from excel_cam.data.sharded.source import ShardedInput
-    from excel_cam.files.storage import Place
     from excel_cam.run.shards.settle import ShardsRequest
 
-    p = ctx.params
+    p, out = ctx.params, Place(str(ctx.params["out"]))
     for name, reason in _REFUSED.items():
         if p.get(name):
             raise UsageError(f"{_flag(name)} does not go with photographs in shards: {reason}")
@@ -124,16 +124,14 @@ def shards_request(ctx: click.Context, run: Request) -> ShardsRequest:
     if p["manifest"] is None and source_name(ctx, "rows_per_shard") is not None:
         raise UsageError("--rows-per-shard goes with --manifest: each tar is a shard")
     if p.get("cams") is not None and str(p["cams"]) != str(p["out"]):
-        raise UsageError(
-            f"--save-cams: class maps of shards lie in the tars of their labels; give --save-cams {p['out']}"
-        )
+        raise UsageError(f"--save-cams: class maps of shards lie in the tars of their labels; give --save-cams {out}")
     return ShardsRequest(
         run=run,
         input=ShardedInput(
             root=None if p["root"] is None else str(p["root"]), manifest=p["manifest"],
             rows_per_shard=p["rows_per_shard"],
         ),
-        out=Place(str(p["out"])),
+        out=out,
         numbers=None if p["shards"] is None else p["shards"].ranges,
         retry_failed=p["retry_failed"], engine=p["engine"], ray_address=p["ray_address"],
     )  # fmt: skip

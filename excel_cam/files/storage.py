@@ -66,6 +66,11 @@ class Place:
         """The last part of the address."""
         return addresses.last_part(self.address) if self.is_remote else self.path.name
 
+    @property
+    def parent(self) -> Place:
+        """The folder that it lies in."""
+        return Place(addresses.above(self.address) if self.is_remote else str(self.path.parent))
+
     def child(self, name: str) -> Place:
         """What lies below, `name` with '/' between its parts."""
         return Place(addresses.below(self.address, name) if self.is_remote else str(self.path / name))

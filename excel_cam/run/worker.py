@@ -176,7 +176,7 @@ class Worker:
             stamp = self.identity.stamp(tags, None if regions is None else regions.fingerprint)
             if recipe.vote is not None and regions is not None:
                 found = regions.read((label.shape[0], label.shape[1]))
-                label = vote(label, found, recipe.vote, self.load().has_background)
+                label = photograph.without_data(vote(label, found, recipe.vote, self.load().has_background))
         except DataError as error:
             return Made(reason=str(error))
         maps = photograph.as_stored(result.maps) if recipe.with_maps else None

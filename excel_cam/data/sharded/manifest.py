@@ -96,7 +96,8 @@ class ManifestShards:
     def _place(self, uri: object, where: str) -> Place:
         """Where a photograph lies; raises `DataError`."""
         if not isinstance(uri, str) or not uri or "\0" in uri or len(uri) > MAX_URI:
-            raise DataError(f"{where}: expected the path or address of a photograph as uri, found {quoted(uri)}")
+            found = str(Place(uri)) if isinstance(uri, str) else uri  # without a password that may be in it
+            raise DataError(f"{where}: expected the path or address of a photograph as uri, found {quoted(found)}")
         place = Place(uri)
         return place if place.is_remote or Path(uri).is_absolute() else self.root.child(uri)
 

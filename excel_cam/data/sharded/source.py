@@ -58,22 +58,17 @@ def open_shards(packed: ShardedInput, source: Source, *, tagless: bool = False) 
     shards: Shards
     if packed.manifest is not None:
         place = Place(packed.manifest)
-        root = Place(packed.root) if packed.root is not None else folder_of(place)
+        root = Place(packed.root) if packed.root is not None else place.parent
         shards = ManifestShards(place, root, rule, packed.rows_per_shard)
         told = f"{shards.count:,} shards of {packed.rows_per_shard:,} rows of {place}"
     else:
         assert packed.root is not None
         places = find_tars(packed.root)
-        shards, told = TarShards(places, rule), f"{len(places):,} tars, {packed.root}"
+        shards, told = TarShards(places, rule), f"{len(places):,} tars, {Place(packed.root)}"
     rule.check()
     own = "the manifest" if packed.manifest is not None else "NAME.json in the tars"
     tags = {"own": own, "file": str(source.tags), "all": "--all-classes", "none": "none"}[kind]
     return shards, replace(data, tags_source=tags, notes=(*data.notes, told))
-
-
-def folder_of(place: Place) -> Place:
-    """The folder that a file lies in."""
-    return Place(place.address.rpartition("/")[0]) if place.is_remote else Place(str(place.path.parent))
 
 
 def _classes(source: Source, tagless: bool) -> DataSet:
@@ -122,10 +117,9 @@ def _choices(text: str) -> Iterator[str]:
 
 def _matching(address: str) -> list[str]:
     """The addresses that one with wildcards stands for; one without, itself."""
-    if not glob.has_magic(address):
-        return [address]
     place = Place(address)
+    if not glob.has_magic(place.name if place.is_remote else address):
+        return [address]
     if not place.is_remote:
         return glob.glob(os.path.expanduser(address))
-    folder = folder_of(place)
-    return [folder.child(name).address for name in folder.names() if fnmatchcase(name, place.name)]
+    return [place.parent.child(name).address for name in place.parent.names() if fnmatchcase(name, place.name)]

@@ -55,12 +55,16 @@ class Photograph:
 
     def finished(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """An upright (H, W) label as it is written: 255 where there is no data, lying as the file's pixels do."""
-        if self.has_data is not None:
-            rows, columns = (
-                np.arange(length) * own // length for length, own in zip(self.size, self.has_data.shape, strict=True)
-            )
-            label = np.where(self.has_data[rows][:, columns], label, IGNORE).astype(np.uint8)
-        return self.as_stored(label)
+        return self.without_data(self.as_stored(label))
+
+    def without_data(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A label that lies as the file's pixels do, with 255 where there is no data; a raster is never turned."""
+        if self.has_data is None:
+            return label
+        rows, columns = (
+            np.arange(length) * own // length for length, own in zip(self.size, self.has_data.shape, strict=True)
+        )
+        return np.where(self.has_data[rows][:, columns], label, IGNORE).astype(np.uint8)
 
     def as_stored(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Turn upright planes, (..., height, width), to lie as the file's pixels do."""

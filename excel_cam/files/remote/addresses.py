@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from excel_cam.errors import UsageError
+from excel_cam.errors import DataError
 from excel_cam.files.secrets import Secrets
 
 WEB = ("http", "https")
@@ -81,14 +81,14 @@ def _secrets(owner: str, query: str) -> Secrets:
 
 
 def check(address: str) -> None:
-    """Raise `UsageError` for an address that no library is to be given; it repeats nothing that may be secret."""
+    """Raise `DataError` for an address that no library is to be given; it repeats nothing that may be secret."""
     scheme = scheme_of(address)
     if _CHAIN.search(address):
-        raise UsageError(f"{without_credentials(address)}: chains of addresses (::) are not taken; give one address")
+        raise DataError(f"{without_credentials(address)}: chains of addresses (::) are not taken; give one address")
     if scheme in (*WEB, "ftp", "sftp", "ssh", "smb") and not _is_readable(address):
-        raise UsageError(f"{shown(address)}: no address; a password with / ? # or @ needs these as %2F %3F %23 %40")
+        raise DataError(f"{shown(address)}: no address; a password with / ? # or @ needs these as %2F %3F %23 %40")
     if scheme in _KEYED_BY_ENVIRONMENT and "@" in address.partition("://")[2].partition("/")[0]:
-        raise UsageError(
+        raise DataError(
             f"{shown(address)}: credentials are not taken from such an address; {where_credentials(scheme)}"
         )
 
@@ -110,6 +110,12 @@ def below(address: str, name: str) -> str:
         return f"{address.rstrip('/')}/{name}"
     address, mark, asked = address.partition("?")  # what is asked, such as a signature, counts for all that is below
     return f"{address.rstrip('/')}/{quote(name)}{mark}{asked}"
+
+
+def above(address: str) -> str:
+    """The address of the folder that a file lies in."""
+    place, mark, asked = address.partition("?") if scheme_of(address) in WEB else (address, "", "")
+    return f"{place.rstrip('/').rpartition('/')[0]}{mark}{asked}"
 
 
 def last_part(address: str) -> str:

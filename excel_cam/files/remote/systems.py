@@ -30,7 +30,10 @@ LARGE = 100 << 20  # bytes from which s3fs uploads in parts
 
 
 def open_system(address: str) -> tuple[AbstractFileSystem, str]:
-    """The file system of an address, and the path there; raises `UsageError` where no library has it."""
+    """The file system of an address, and the path there.
+
+    Raises `UsageError` where no library has it, and `DataError` where it is no address.
+    """
     check(address)
     scheme = scheme_of(address) or ""
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from excel_cam.data.sharded.photograph import Shards
-from excel_cam.data.sharded.source import ShardedInput, folder_of, open_shards
+from excel_cam.data.sharded.source import ShardedInput, open_shards
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import check_writable
 from excel_cam.files.inputs import lies_in
@@ -91,7 +91,9 @@ def settle_shards(request: ShardsRequest, report: Report) -> SettledShards:
     run, out = request.run, request.out
     if run.settings.bands is not None:
         raise UsageError("--bands: bands of TIFFs are chosen in runs over a folder; photographs in shards have colours")
-    if not out.is_remote:
+    if out.is_remote:
+        out.check_writable()
+    else:
         check_writable(out.path)
     require_parts(run)
     shards, data = open_shards(request.input, run.source, tagless=run.segmentation is not None)
@@ -132,7 +134,7 @@ def _refuse_inputs(inputs: Iterable[Place], out: Place) -> None:
 
 def _are_in(place: Place, folder: Place) -> bool:
     if place.is_remote or folder.is_remote:
-        return folder_of(place).address.rstrip("/") == folder.address.rstrip("/")
+        return place.parent.address.rstrip("/") == folder.address.rstrip("/")
     return lies_in(place.path, folder.path)
 
 
