@@ -22,7 +22,6 @@ from PIL import Image
 from excel_cam.data.dataset import Sample
 from excel_cam.files.images.photographs import read_image
 from excel_cam.labels.failures import FailureLog
-from excel_cam.labels.identity import Identity
 from excel_cam.labels.png import write_label
 from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.images import normalise, resize_to_input
@@ -35,6 +34,8 @@ from excel_cam.run.generate import photograph_stages
 from excel_cam.run.labeller import GRID_DTYPE, Labeller
 from excel_cam.run.plan import Destination, plan_run
 from excel_cam.run.transfer import to_device
+from excel_cam.run.worker import Recipe, Worker
+from excel_cam.settings import ModelChoice
 
 CLASSES = 20
 
@@ -135,15 +136,13 @@ def time_stages(labeller: Labeller, samples: Sequence[Sample], out: Path) -> dic
 
 def time_run(labeller: Labeller, samples: tuple[Sample, ...], out: Path, batch_size: int, workers: int) -> float:
     """Seconds per photograph of a whole run, from files to files with its stages overlapping; loading left out."""
-    identity = Identity({"benchmark": str(out)}, {})
+    recipe = Recipe(known={"benchmark": str(out)}, model=ModelChoice(), settings=labeller.settings)
+    worker, destination = Worker(recipe, labeller), Destination(out=out)
     out.mkdir(parents=True)
-    destination = Destination(out=out)
-    plan, stages = plan_run(samples, destination, identity), photograph_stages(labeller, destination, lambda: None)
+    plan, stages = plan_run(samples, destination, worker.identity), photograph_stages(worker, destination, lambda: None)
 
     def run() -> None:
-        outcomes = execute(
-            plan, stages, out=out, identity=identity, failures=FailureLog(out), batch_size=batch_size, workers=workers
-        )
+        outcomes = execute(plan, stages, out=out, failures=FailureLog(out), batch_size=batch_size, workers=workers)
         failed = [outcome.reason for outcome in outcomes if outcome.reason]
         if failed:
             raise RuntimeError(failed[0])

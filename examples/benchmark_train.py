@@ -11,11 +11,11 @@ import benchmark_measures as measures
 from excel_cam.classes import VOC_CLASSES
 from excel_cam.data.dataset import DataSet
 from excel_cam.knowledge.base import shipped_knowledge
-from excel_cam.learnt.crops import CropChoices, crop_batches
-from excel_cam.learnt.learner import CropBatch, Learner
 from excel_cam.learnt.network import Network
-from excel_cam.learnt.train import TrainingRequest, describe, make_batch
-from excel_cam.learnt.training_settings import TrainingSettings
+from excel_cam.learnt.training.crops import CropChoices, crop_batches
+from excel_cam.learnt.training.learner import CropBatch, Learner
+from excel_cam.learnt.training.settings import TrainingSettings
+from excel_cam.learnt.training.train import TrainingRequest, describe, make_batch
 from excel_cam.method.calibration import encode_static
 from excel_cam.model.clip import load_model
 from excel_cam.model.text_bank import build_text_bank

@@ -18,6 +18,8 @@ from excel_cam.errors import SettingsError
 from excel_cam.wording import install_hint
 
 MAX_SCALES = 8
+WINDOW_SIDES = (32, 8192)  # pixels
+WINDOW_WORDS = ("auto", "off")
 MAP_EPSILON = 1e-7  # added to a map's greatest value before it is divided by it (step 6.1)
 
 
@@ -33,7 +35,8 @@ ParImage = Literal["resized", "original"]
 def _option(default: Any, flag: str, help: str, kind: Any, group: str = "image") -> Any:
     """A settings field with its command-line option.
 
-    kind: the type of its value; a `Literal` for a choice; "numbers" for as many as one likes, "range" for two.
+    kind: the type of its value; a `Literal` for a choice; "numbers" for as many as one likes, "range" for two;
+        "windows" for a number of pixels or a word.
     """
     metadata = {"flag": flag, "help": help, "kind": kind, "choices": get_args(kind), "group": group}
     return field(default=default, metadata=metadata)
@@ -70,6 +73,14 @@ class Settings:
     normalisation: Normalisation = _option(
         "imagenet", "--normalisation", "Colour mean and deviation; the release uses ImageNet's with CLIP.",
         Normalisation,
+    )  # fmt: skip
+
+    # Windows of large photographs, steps 2.1 to 5
+    windows: str | int = _option(
+        "off", "--windows",
+        "Look at photographs in overlapping windows of SIDE x SIDE pixels, each resized to --size; auto: SIDE = S "
+        "where the longer side is above 1.5 S. Photographs are reduced to --working-pixels first.",
+        "windows",
     )  # fmt: skip
 
     # Test-time augmentation: maps of step 4 averaged over views; the affinity of step 5 is the base view's alone
@@ -143,6 +154,10 @@ class Settings:
         _require(0 < self.keep <= 1, "keep", self.keep, "above 0 and at most 1")
         _require(0 <= self.strength < float("inf"), "strength", self.strength, "0 or more")
         _require(32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
+        _require(
+            self.windows in WINDOW_WORDS or _is_window_side(self.windows), "windows", self.windows,
+            f"auto, off, or a side of {WINDOW_SIDES[0]} to {WINDOW_SIDES[1]} pixels",
+        )  # fmt: skip
         _require(self.calibrated_blocks >= 1, "calibrated_blocks", self.calibrated_blocks, "at least 1")
         _require(0 <= self.box_threshold < 1, "box_threshold", self.box_threshold, "at least 0 and below 1")
         _require(0 < self.background_power < float("inf"), "background_power", self.background_power, "above 0")
@@ -171,9 +186,13 @@ class Settings:
         return self.refine in ("crf", "par+crf")
 
     def group(self, name: str) -> dict[str, Any]:
-        """The fields of one group (`text` or `image`) as a dictionary that JSON can hold; the CRF's only with a CRF."""
+        """The fields of one group (`text` or `image`) as a dictionary that JSON can hold, but for those without effect.
+
+        Those are the CRF's where there is none, and `windows` where it is off: labels made before it was there stay.
+        """
+        without_effect = {"crf_backend": not self.uses_crf, "windows": self.windows == "off"}
         names = [entry.name for entry in dataclasses.fields(self) if entry.metadata["group"] == name]
-        return {name: getattr(self, name) for name in names if name != "crf_backend" or self.uses_crf}
+        return {name: getattr(self, name) for name in names if not without_effect.get(name)}
 
 
 def check_background(has_background: bool, settings: Settings) -> None:
@@ -196,6 +215,10 @@ def check_crf_backend(backend: str) -> None:
             f"crf_backend is pydensecrf2, which is not installed; {install_hint('crf')} (it needs a C++ "
             "compiler), or leave --crf-backend out"
         )
+
+
+def _is_window_side(value: object) -> bool:
+    return type(value) is int and WINDOW_SIDES[0] <= value <= WINDOW_SIDES[1]
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:

@@ -73,6 +73,12 @@ def first_lines(items: Iterable[str], limit: int = 3) -> str:
     return first if len(items) <= limit else f"{first} and {len(items) - limit:,} more"
 
 
+def predicted_tags_text(images: int, corrected: int) -> str:
+    """That tags were predicted, wherever that is said: "predicted, not given (48 images, 3 corrected by hand)"."""
+    by_hand = f", {corrected:,} corrected by hand" if corrected else ""
+    return f"predicted, not given ({images:,} {'image' if images == 1 else 'images'}{by_hand})"
+
+
 def install_hint(extra: str) -> str:
     """The command that installs an extra: from a clone, which needs no release on a package index."""
     return f"pip install '.[{extra}]' in a clone of excel-cam"

@@ -22,8 +22,9 @@ ROOM_PAGES = sorted(
     path for folder in FOLDERS for name in ("README.md", "MODEL_CARD.md") for path in (ROOT / folder).rglob(name)
 )
 PAGES = [FRONT_PAGE, *ROOM_PAGES]
-# Options of other programs that the pages name: pip, torchrun, sbatch, ruff, IRN's and CLIP-ES's own scripts.
-FOREIGN_OPTIONS = {"--nproc-per-node", "--array", "--check", "--cam_out_dir", "--split_file", "--index-url"}
+# Options of other programs that the pages name: pip, torchrun, sbatch, ruff, IRN's, CLIP-ES's and SAM's own scripts.
+FOREIGN_OPTIONS = {"--nproc-per-node", "--array", "--check", "--cam_out_dir", "--split_file", "--index-url",
+                   "--convert-to-rle", "--max-restarts", "--requeue", "--no-kill", "--kill-on-bad-exit"}  # fmt: skip
 WRITTEN = {"excel_cam_dataset.py", "load_in_fiftyone.py"}  # by a command, into a user's folder
 
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)

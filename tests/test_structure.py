@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "model": {"files", "method", "knowledge"},
     "data": {"files", "tags", "knowledge"},
     "learnt": {"files", "method", "model", "labels", "data"},
-    "run": {"files", "method", "knowledge", "labels", "model", "data", "learnt", "evaluation"},
+    "run": {"files", "method", "tags", "knowledge", "labels", "model", "data", "learnt", "evaluation"},
     "evaluation": {"files", "method", "labels"},
     "export": {"files", "method", "labels"},
     "report": {"files", "labels", "evaluation"},
@@ -40,13 +40,17 @@ MAY_IMPORT = {
 # Library -> the rooms, or single modules, that may import it. numpy may be used anywhere.
 MAY_USE = {
     # crops are scaled as Pillow scales
-    "PIL": {"files", "labels", "notebook", "report", "doctor", "export", "learnt.crops"},
+    "PIL": {"files", "labels", "notebook", "report", "doctor", "export", "learnt.training.crops"},
     "torch": {"method", "model", "learnt", "run", "notebook.result", "evaluation.sweep_labels", "export.maps"},
     "open_clip": {"model", "method.calibration"},
+    "pyarrow": {"labels.packed.index", "data.sharded.manifest"},
+    "fsspec": {"files.storage", "files.remote.systems", "files.remote.web"},
+    "aiohttp": {"files.remote.systems", "files.remote.web"},
+    "ray": {"run.shards.ray_engine"},
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
     "triton": {"method.par_kernel"},
-    "scipy": {"method", "report.marks", "files.annotations.outlines"},
+    "scipy": {"method", "report.marks", "files.annotations.outlines", "files.regions.id_maps", "labels.regions.vote"},
     "pydensecrf": {"method.crf"},
     "pycocotools": {"export.coco"},
     "openai": {"knowledge.language_model"},

@@ -23,8 +23,7 @@ TINTS = {
     "red": (215, 40, 40), "green": (50, 160, 60), "blue": (50, 90, 210), "yellow": (240, 205, 50),
     "purple": (140, 70, 180), "pink": (240, 130, 180), "grey": (130, 130, 135), "black": (35, 35, 40),
 }  # fmt: skip
-MIN_VISIBLE = 0.3  # of an object's own area: less is neither there nor absent
-MIN_SHARE = 0.008  # of the image
+MIN_VISIBLE = 0.3  # of an object's own area: what shows less is neither there nor absent
 Generator = np.random.Generator
 Floats = NDArray[np.floating[Any]]
 
@@ -101,6 +100,7 @@ class Style:
     largest_of_many: float = 0.55
     inside: float = 0.55  # least share of an object's box within the image
     clutter: int = 3
+    least_share: float = 0.008  # of the image: objects that show less of themselves are neither there nor absent
 
 
 EASY = {"objects": (0.7, 0.3), "smallest": 0.4, "clutter": 1}
@@ -224,7 +224,7 @@ class Composer:
         values = np.zeros(len(placed) + 1, np.uint8)
         for place, one in enumerate(placed, start=1):
             values[place] = one.index + 1
-            if counts[place] < max(MIN_VISIBLE * one.area, MIN_SHARE * ids.size):
+            if counts[place] < max(MIN_VISIBLE * one.area, self.style.least_share * ids.size):
                 scene.doubtful.add(one.index)
                 continue
             scene.classes.add(one.index)
@@ -244,10 +244,20 @@ class Composer:
             colours, alpha, look = _ink(rng, pixels, sprite.open_lines)
         else:
             colours, alpha, look = _recolour(rng, pixels)
-        if rng.random() < 0.12:
+        if self.photographs and look.style == "silhouette" and rng.random() < 0.5:
+            colours, look = self._cut_out(rng, *alpha.shape), Look()
+        elif rng.random() < 0.12:
             colours = colours * self._grain(rng, colours.shape[0], colours.shape[1])
         colours = (colours - 128) * rng.uniform(0.7, 1.2) + 128 + rng.normal(0, 14)
         return colours.clip(0, 255), alpha, look
+
+    def _cut_out(self, rng: Generator, height: int, width: int) -> Floats:
+        """(height, width, 3) colours of a piece of a photograph: what a cut-out is filled with."""
+        picture = self.photographs[int(rng.integers(len(self.photographs)))].pixels
+        side = int(min(picture.shape[:2]) * rng.uniform(0.2, 1))
+        y, x = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
+        piece = Image.fromarray(picture[y : y + side, x : x + side])
+        return np.asarray(piece.resize((width, height), Image.Resampling.BILINEAR), np.float32)
 
     def _grain(self, rng: Generator, height: int, width: int) -> Floats:
         """(height, width, 1) factors about 1: a natural texture, or noise."""

@@ -15,21 +15,26 @@ _SETTINGS = [entry.name for record in (Settings, SegmentationSettings) for entry
 _GROUPS = {
     "What": (
         "source", "dataset", "root", "split", "labels", "truth", "images", "tags", "all_classes", "classes",
-        "knowledge", "names_from", "names", "trainer", "lvc",
+        "knowledge", "names_from", "names", "trainer", "lvc", "regions",
     ),
+    "Prediction": ("predict", "per_image", "threshold", "calibrate"),
     "Where to": (
         "out", "cams", "strip", "bank", "curve", "plot", "png_mode", "overwrite", "overwrite_hand_made", "dry_run",
-        "as_json", "quiet",
+        "keys", "as_json", "quiet",
     ),
     "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
-    "How the work is spread": ("batch_size", "workers", "shard", "checkpoint_every"),
+    "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed", "engine", "ray_address"),
+    "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
     "Settings": ("preset", *_SETTINGS),
+    "Regions": ("region_share", "component_share", "fill_ignored", "allow_missing_regions"),
     "Learning": (
         "steps", "warm_up", "dynamic_from", "own_from", "batch", "rate", "decay", "channels", "decoder_blocks",
         "decoder_heads", "radius", "seed", "slots", "relation_mean", "padding", "average", "readout_images",
     ),
 }  # fmt: skip
-_RARELY_NEEDED = ("Model and device", "How the work is spread", "Settings", "Learning")
+_RARELY_NEEDED = (
+    "Photographs in shards", "Model and device", "How the work is spread", "Settings", "Regions", "Learning",
+)  # fmt: skip
 _OTHERS = "Other options"
 _ALL_META = "excel_cam.help_all"
 

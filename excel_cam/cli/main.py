@@ -22,9 +22,13 @@ from excel_cam.cli.commands.kb.group import kb
 from excel_cam.cli.commands.label import label
 from excel_cam.cli.commands.presets import presets
 from excel_cam.cli.commands.segment import segment
+from excel_cam.cli.commands.shards.manifest import manifest
+from excel_cam.cli.commands.shards.status import status
+from excel_cam.cli.commands.shards.unpack import unpack
 from excel_cam.cli.commands.tags import tags
 from excel_cam.cli.commands.train import train
 from excel_cam.cli.commands.view import view
+from excel_cam.cli.commands.vote import vote
 from excel_cam.cli.exits import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED
 from excel_cam.cli.options import STARTS_AGAIN_META
 from excel_cam.cli.terminal import drop_output, open_missing_streams, output_failure, tell
@@ -126,5 +130,9 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (generate, tags, presets, label, evaluate, export, import_, doctor, view, train, segment, kb, info):
+for _command in (
+    generate, tags, manifest, presets, label, vote, evaluate, export, import_, status, unpack, doctor, view, train,
+    segment, kb,
+    info,
+):  # fmt: skip
     cli.add_command(_command)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -14,11 +15,16 @@ from click.core import ParameterSource
 from excel_cam.classes import DATASET_CLASSES, SPLITS, WITHOUT_BACKGROUND
 from excel_cam.errors import SettingsError, UsageError
 from excel_cam.files.processors import processors
-from excel_cam.labels.shards import Shard
+from excel_cam.files.storage import Place
+from excel_cam.labels.regions.settings import RegionChoice, VoteSettings
+from excel_cam.labels.shards import Shard, chosen_shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
-from excel_cam.settings import PRESETS, ModelChoice, Settings
+from excel_cam.settings import PRESETS, WINDOW_WORDS, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
 from excel_cam.wording import OVERWRITE_HAND_MADE
+
+if TYPE_CHECKING:
+    from excel_cam.run.settle import Work
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,10 +43,31 @@ class KnowledgePath(click.Path):  # type: ignore[type-arg,unused-ignore]
         return path.absolute() if str(path) in names else path  # ./voc is a file
 
 
+class LabelsPath(click.Path):  # type: ignore[type-arg,unused-ignore]
+    """Finished labels: a folder, of files or of shards, or the address of shards in a storage (`s3://...`)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A `Place` for an address, a path for a folder."""
+        place = Place(str(value))
+        return place if place.is_remote else super().convert(value, param, ctx)
+
+
+class Address(click.Path):  # type: ignore[type-arg,unused-ignore]
+    """A folder of this machine, as a path; what lies in a storage (`s3://...`), and tars, as the text they are."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or address."""
+        text = os.fspath(value)
+        return text if _ELSEWHERE.search(text) else super().convert(value, param, ctx)
+
+
+_ELSEWHERE = re.compile(r"://|\.tar(?=$|[,}])")
 FILE = click.Path(dir_okay=False, path_type=Path)
 KNOWLEDGE = KnowledgePath(dir_okay=False, path_type=Path)
 PHOTOGRAPHS = click.Path(path_type=Path)  # files, or folders of them
 FOLDER = click.Path(file_okay=False, path_type=Path)
+LABELS = LabelsPath(file_okay=False, path_type=Path)
+FOLDER_OR_ADDRESS = Address(file_okay=False, path_type=Path)
 DATA_SETS = (*DATASET_CLASSES, "demo", "folder")
 LEARNABLE = tuple(name for name in DATA_SETS if name not in WITHOUT_BACKGROUND)  # what the trained half can take
 ALL_SPLITS = tuple(dict.fromkeys(split for splits in SPLITS.values() for split in splits))
@@ -55,10 +82,14 @@ root_option = click.option(
     "--root", type=FOLDER, help="The data set's folder; looked for when left out, but for that of a `folder`."
 )
 
+root_or_tars_option = click.option(
+    "--root", type=FOLDER_OR_ADDRESS, metavar="DIR|TARS",
+    help="The data set's folder, looked for when left out; or tars, such as 'tars/*.tar'.",
+)  # fmt: skip
+
 split_option = click.option(
     "--split", type=click.Choice(ALL_SPLITS), metavar="NAME",
-    help="One of the data set's own splits; left out, its training split: train_aug for voc, train2014, or the only "
-    "one there, for coco.",
+    help="Left out, the training split: train_aug of voc, train2014 or the only one of coco.",
 )  # fmt: skip
 
 knowledge_option = click.option(
@@ -74,7 +105,7 @@ lvc_option = click.option(
 
 png_mode_option = click.option(
     "--png-mode", type=click.Choice(["L", "P"]), default="L", show_default=True,
-    help="8-bit values, or with VOC's palette, which some readers turn into colours.",
+    help="8-bit values, or VOC's palette, which some readers turn into colours.",
 )  # fmt: skip
 
 
@@ -95,6 +126,42 @@ def overwrite_hand_made_option(
     return click.option(OVERWRITE_HAND_MADE, is_flag=True, help=help_text)
 
 
+def region_options(*, required: bool = False) -> Callable[[Command], Command]:
+    """`--regions` and the settings of their vote; see `chosen_vote`."""
+    defaults = VoteSettings()
+    options = [
+        click.option("--regions", type=click.Path(path_type=Path), required=required, metavar="DIR|FILE",
+                     help="Regions that vote on each label: id maps, masks or COCO's run lengths by name."),
+        click.option("--region-share", type=float, default=defaults.region_share, show_default=True, metavar="SHARE",
+                     help="A region takes the value that holds more than this share of it."),
+        click.option("--component-share", type=float, default=defaults.component_share, show_default=True,
+                     metavar="SHARE", help="Else it joins a class of which it covers a component to at least this."),
+        click.option("--fill-ignored", is_flag=True, help="Regions also decide pixels of 255, which else stay so."),
+        click.option("--allow-missing-regions", is_flag=True,
+                     help="Leave labels without regions as they are, instead of refusing to begin."),
+    ]  # fmt: skip
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def chosen_vote(ctx: click.Context) -> RegionChoice | None:
+    """The regions a command was called with; None without any. Raises `UsageError` for settings of a vote alone."""
+    p = ctx.params
+    settings = VoteSettings(
+        region_share=p["region_share"], component_share=p["component_share"], fill_ignored=p["fill_ignored"]
+    )
+    if p["regions"] is not None:
+        return RegionChoice(path=p["regions"], settings=settings, allow_missing=p["allow_missing_regions"])
+    if settings != VoteSettings() or p["allow_missing_regions"]:
+        raise UsageError("--region-share, --component-share, --fill-ignored and --allow-missing-regions need --regions")
+    return None
+
+
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Numbers with commas between, as many as are expected; a config file may also give them as a list."""
 
@@ -112,6 +179,20 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             expected = "two numbers with a comma between" if self.count == 2 else "numbers with commas between"
             self.fail(f"'{value}' is not {expected}, such as {self.example}", param, ctx)
         return numbers
+
+
+class WindowSide(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of pixels, or one of two words; which numbers are possible is checked by `Settings`."""
+
+    name = "auto|off|SIDE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Read the number."""
+        if value in WINDOW_WORDS:
+            return str(value)
+        if not str(value).strip().isdecimal():
+            self.fail(f"'{value}' is neither auto nor off nor a whole number of pixels", param, ctx)
+        return int(value)
 
 
 class BatchSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -135,6 +216,8 @@ def _option_type(entry: dataclasses.Field[Any]) -> Any:
         return Numbers("LOW,HIGH", "0.25,0.55", 2)
     if kind == "numbers":
         return Numbers("SCALE,...", "0.75,1,1.5")
+    if kind == "windows":
+        return WindowSide()
     return None if kind is bool else kind  # Click tells a flag by its two spellings
 
 
@@ -230,6 +313,29 @@ def refuse_two_name_sources(dataset: str | None, classes: Path | None) -> None:
     """Raise `UsageError` where class names are given twice."""
     if dataset is not None and classes is not None:
         raise UsageError("give the class names with either --dataset or --classes")
+
+
+devices_option = click.option(
+    "--devices", metavar="all|0,1,...",
+    help="All GPUs of this machine, or those of these numbers, a process each; cpu,cpu for two on the CPU.",
+)  # fmt: skip
+
+
+def chosen_work(ctx: click.Context) -> Work:
+    """How the work of a command is spread; raises `UsageError` where it is said in two ways."""
+    from excel_cam.run.devices.choose import chosen_devices
+    from excel_cam.run.settle import Work
+
+    p, workers = ctx.params, ctx.params["workers"]
+    devices: tuple[str, ...] = ()
+    if p["devices"] is not None:
+        if (source := source_name(ctx, "device")) is not None:
+            raise UsageError(f"--devices says which devices, and --device ({source}) another; leave one of them out")
+        devices = chosen_devices(p["devices"])
+        if source_name(ctx, "workers") is None:
+            workers = max(1, min(workers, processors() // len(devices)))  # of each process
+    shard = chosen_shard(p["shard"], os.environ)
+    return Work(batch_size=p["batch_size"], workers=workers, shard=shard, devices=devices)
 
 
 def default_workers() -> int:

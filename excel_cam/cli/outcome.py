@@ -16,6 +16,7 @@ from excel_cam.cli.terminal import show, show_record
 from excel_cam.files.images.masks import read_mask
 from excel_cam.labels.png import class_shares
 from excel_cam.labels.records import failed_file
+from excel_cam.run.devices.parent import run_on_devices
 from excel_cam.run.execute import Outcome, Tally
 from excel_cam.run.generate import run
 from excel_cam.run.photographs.label import PhotoOutcome
@@ -30,11 +31,12 @@ def run_and_print(request: Request, report: Report, as_json: bool, quiet: bool) 
     """
     tally = Tally()
     settled = settle(request, report)
+    go = run_on_devices if request.work.devices else run
     # Those of earlier runs included, each as soon as its file is whole.
     printing = as_json or not sys.stdout.isatty()
     with (
-        termination_as_interrupt(), _without_image_warnings(),
-        progress_bar(len(settled.data.samples), "image", quiet) as bar, closing(run(settled, report)) as outcomes,
+        termination_as_interrupt(), without_image_warnings(),
+        progress_bar(len(settled.data.samples), "image", quiet) as bar, closing(go(settled, report)) as outcomes,
     ):  # fmt: skip
         for outcome in outcomes:
             tally.add(outcome)
@@ -111,7 +113,7 @@ def share_text(result: PhotoOutcome, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _without_image_warnings() -> Iterator[None]:
+def without_image_warnings() -> Iterator[None]:
     """What is wrong with an image is its reason in failed.jsonl, or of no consequence: not for Pillow to print too."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from excel_cam.errors import DataError
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.name_finder import by_case, case_hint
+from excel_cam.tags.predicted import PredictedNote
 from excel_cam.wording import quoted
 
+if TYPE_CHECKING:
+    from excel_cam.files.regions.region import ImageRegions
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One image to label."""
+    """One image to label; there are as many as images, so it is small."""
 
     name: str  # path under the root, with '/', without extension; also the label's name
     image_path: Path  # the file may be missing
     tags: tuple[int, ...]  # 0-based class indices, ascending, each once; may be empty
+    regions: ImageRegions | None = None  # what is known of parts of it, where such are to vote on its label
+
+    @property
+    def regions_hash(self) -> str | None:
+        """SHA-256 of its regions, None without any. Raises `DataError` where they cannot be read."""
+        return None if self.regions is None else self.regions.fingerprint
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class DataSet:
     tags_source: str  # the file or files that the tags come from
     notes: tuple[str, ...]  # lines worth telling the user
     split: str | None = None  # the split the images are of, None where they were named
+    predicted_tags: PredictedNote | None = None  # where a file says that its tags were predicted, not given
 
 
 def require_tags(

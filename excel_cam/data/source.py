@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +16,7 @@ from excel_cam.data.voc import VOC_DEFAULT_SPLIT, find_voc_root, open_demo, open
 from excel_cam.errors import UsageError
 from excel_cam.files.lists import read_entries
 from excel_cam.knowledge.base import KnowledgeBase, class_limit, find_knowledge, shipped_knowledge, shipped_sentences
+from excel_cam.tags.predicted import predicted_note
 from excel_cam.wording import Report
 
 
@@ -44,6 +45,15 @@ def open_source(source: Source, out: Path | None = None, report: Report = lambda
 
     report: told what takes long, before it begins.
     """
+    data, found = _open(source, out, report)
+    note = None if source.tags is None else predicted_note(source.tags, data.class_names)
+    if note is not None:
+        data = replace(data, predicted_tags=note, notes=(*data.notes, f"tags of {source.tags}: {note}"))
+    return data, found
+
+
+def _open(source: Source, out: Path | None, report: Report) -> tuple[DataSet, str]:
+    """The data set, whatever its tags are made of."""
     if source.dataset != "folder" and source.classes is not None:
         raise UsageError(
             f"--classes: the classes of {source.dataset} are fixed; other classes go with --dataset folder"
@@ -82,7 +92,7 @@ def _needed_of_folder(source: Source) -> tuple[Path, Path]:
         raise UsageError(
             "--dataset folder needs --tags: which classes each image shows, as lines of `name,class;class`; "
             "`excel-cam tags --from` makes them of a folder per class, of annotations or of masks; --all-classes where "
-            "every image shows all"
+            "every image shows all; `excel-cam tags --predict` lets the model say what they show"
         )
     return cast(Path, source.root), cast(Path, source.classes)
 

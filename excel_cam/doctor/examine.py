@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from excel_cam.classes import IGNORE, MAX_CLASSES
-from excel_cam.doctor.findings import LOWER_BACKGROUND, Collector, Finding, errors_left
+from excel_cam.doctor.findings import LOWER_BACKGROUND, MAKE_AGAIN, MAKE_SHARDS_AGAIN, Collector, Finding, errors_left
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
-from excel_cam.errors import DataError
+from excel_cam.doctor.tags import Scores, Suspicion, judge_by_maps, judge_by_scores
+from excel_cam.errors import DataError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
-from excel_cam.files.images.masks import mask_names, mask_path, value_counts, values_text
+from excel_cam.files.images.masks import mask_path, value_counts, values_text
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.folder import photographs_of
+from excel_cam.labels.label_files import LabelFiles
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_names
 
@@ -34,16 +36,21 @@ MOSTLY = 0.5  # share of 255 above which a label is worth a warning
 class Examination:
     """What is examined. class_names None: the class list is not known, and what needs it is not looked for.
 
-    has_background: whether label 0 is background; else it is the first class.
+    has_background: whether label 0 is background; else it is the first class. scores: of all classes, by image, and
+    cams: class maps, which tags are held against. predicted_tags: what is known of tags that were
+    predicted, not given.
     """
 
-    labels: Path
+    labels: LabelFiles
     class_names: tuple[str, ...] | None = None
     images: Path | None = None
     tags: Tags | None = None
     fix: bool = False
     fix_command: tuple[str, ...] = ()  # what mends the fixable findings, as typed
     has_background: bool = True
+    scores: Scores | None = None
+    cams: LabelFiles | None = None
+    predicted_tags: str | None = None
 
     @property
     def greatest(self) -> int:
@@ -67,6 +74,7 @@ class Diagnosis:
     background_pixels: int | None
     class_images: Mapping[str, int]
     class_pixels: Mapping[str, int]
+    predicted_tags: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -87,6 +95,7 @@ class Diagnosis:
                 {"name": name, "images": self.class_images[name], "share": round(self.share(pixels), 6)}
                 for name, pixels in self.class_pixels.items()
             ],
+            **({} if self.predicted_tags is None else {"predicted_tags": self.predicted_tags}),
             "findings": [finding.to_json_dict() for finding in self.findings],
         }  # fmt: skip
 
@@ -101,6 +110,8 @@ class Diagnosis:
         seen = sum(1 for count in self.class_images.values() if count)
         classes = f"{seen} of {len(self.class_images)} classes seen; " if self.class_images else ""
         yield f"{self.labels:,} labels: {classes}{background}255 (ignored) {ignored:.1f} %"
+        if self.predicted_tags is not None:
+            yield f"tags: {self.predicted_tags}"
         if not self.findings:
             yield "nothing wrong found"
 
@@ -122,20 +133,25 @@ def examine(
     """Examine every label; mends what is safe to mend where `fix` is set. `on_label` is called after each,
     `on_total` is told before how many there are.
 
-    Raises `DataError` where there are no labels or a folder cannot be read, `OutputError` where a fix is not written,
-    or a run that writes labels is at work in the folder.
+    Raises `DataError` where there are no labels or a folder cannot be read, `UsageError` for labels in shards that were
+    to be mended, `OutputError` where a fix is not written, or a run that writes labels is at work in the folder.
     """
     labels = examination.labels
-    names = mask_names(labels)
+    if examination.fix and labels.folder is None:
+        raise UsageError(
+            f"{labels}: labels in shards stay as they are; unpack them with `excel-cam unpack {labels} --to labels/`, "
+            "then mend that folder"
+        )
+    names = labels.names()
     if not names:
         raise DataError(
             f"{labels}: no label PNGs in this folder; labels are <name>.png, other formats lose their values"
         )
     on_total(len(names))
-    if not examination.fix:
+    if not examination.fix or labels.folder is None:
         return _examine_all(examination, names, on_label)
-    with claimed({labels: Work()}):
-        for folder in {mask_path(labels, name).parent for name in names}:
+    with claimed({labels.folder: Work()}):
+        for folder in {mask_path(labels.folder, name).parent for name in names}:
             remove_stale_parts(folder)
         return _examine_all(examination, names, on_label)
 
@@ -143,7 +159,7 @@ def examine(
 def _examine_all(examination: Examination, names: Sequence[str], on_label: Callable[[], None]) -> Diagnosis:
     """Examine the labels of these names; see `examine`."""
     labels = examination.labels
-    photographs = None if examination.images is None else photographs_of(examination.images, labels, names)
+    photographs = None if examination.images is None else photographs_of(examination.images, labels.folder, names)
     tags = None if examination.tags is None else match_names(examination.tags, set(names), "--tags")
     counts = _Counts()
     for name in names:
@@ -162,19 +178,30 @@ def _examine_all(examination: Examination, names: Sequence[str], on_label: Calla
                 counts.found.add("no-tags", name)
         for name in sorted(set(tags).difference(names)):
             counts.found.add("tags-without-label", name)
+        for suspicion in _suspicions(examination, tags):
+            value = suspicion.index + int(examination.has_background)
+            counts.found.add(suspicion.code, f"{suspicion.name} ({_class_name(value, examination)})")
     return _conclude(examination, len(names), counts)
+
+
+def _suspicions(examination: Examination, tags: Tags) -> Iterable[Suspicion]:
+    """The tags that look wrong by scores or class maps, each once."""
+    found = [] if examination.scores is None else judge_by_scores(tags, examination.scores)
+    if examination.cams is not None and examination.class_names is not None:
+        found += judge_by_maps(tags, examination.cams, len(examination.class_names))
+    return dict.fromkeys(found)
 
 
 def _examine_label(
     examination: Examination, name: str, tags: Sequence[int] | None, counts: _Counts
 ) -> tuple[int, int] | None:
     """Look at one label, count what it holds, mend it where asked; returns its (H, W), None where it is unreadable."""
-    path, found = mask_path(examination.labels, name), counts.found
-    look = look_at_label(path, examination.greatest)
+    file, found = examination.labels.file(name), counts.found
+    look = look_at_label(file, examination.greatest)
     if look.fault is not None:
         mend = examination.fix and look.can_be_fixed
-        if mend and look.mask is not None:
-            fix_label(path, look.mask)
+        if mend and look.mask is not None and isinstance(file, Path):
+            fix_label(file, look.mask)
         found.add(look.fault, name, fixed=mend)
     if look.out_of_range:
         found.add("out-of-range", name)
@@ -240,10 +267,13 @@ def _conclude(examination: Examination, labels: int, counts: _Counts) -> Diagnos
     for name, count in images.items():
         if not count and "no-class" not in counts.found.examples:
             counts.found.add("unseen-class", name)
+    fix, again = shlex.join(examination.fix_command), MAKE_AGAIN
+    if examination.labels.folder is None:
+        fix, again = f"excel-cam unpack {examination.labels} --to labels/", MAKE_SHARDS_AGAIN
     findings = counts.found.findings(
-        fix=shlex.join(examination.fix_command), labels=str(examination.labels), images=str(examination.images),
+        fix=fix, again=again, labels=str(examination.labels), images=str(examination.images),
         lower=LOWER_BACKGROUND if has_background else "look at them",
     )  # fmt: skip
     total, ignored = int(counts.pixels.sum()), int(counts.pixels[IGNORE])
     background = int(counts.pixels[0]) if has_background else None
-    return Diagnosis(labels, findings, total, ignored, background, images, pixels)
+    return Diagnosis(labels, findings, total, ignored, background, images, pixels, examination.predicted_tags)

@@ -14,18 +14,23 @@ _SHOWN = 3  # examples that the text shows
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing that can be wrong. `remedy` may hold {fix} (the command that mends it), {labels} and {images}."""
+    """One thing that can be wrong. `remedy` may hold {fix} (the command that mends it), {again}, {labels}, {images}."""
 
     severity: str
     text: str
     remedy: str
 
 
+MAKE_AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
+MAKE_SHARDS_AGAIN = "remove their shards' .parquet and run the same `excel-cam generate` again: it makes these anew"
 LOWER_BACKGROUND = "look at them; lower the background with `excel-cam generate --background-power 2`"
-_AGAIN = "delete them and run the same `excel-cam generate` again: it makes what is missing"
+_LOOK_AT_TAGS = (
+    "look at these photographs: the model may err as well as the tag; correct the tags file, then run the same "
+    "`excel-cam generate` with --overwrite"
+)
 
 KINDS = {
-    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, damaged, too large, or no PNG", _AGAIN),
+    "damaged-label": Kind(ERROR, "labels cannot be read: empty, cut off, damaged, too large, or no PNG", "{again}"),
     "colour-coded": Kind(ERROR, "labels hold VOC's colours where class indices belong", "{fix}"),
     "equal-channels": Kind(ERROR, "labels hold their values three times over (RGB)", "{fix}"),
     "four-channels": Kind(ERROR, "labels have an alpha channel", "{fix}"),
@@ -83,6 +88,12 @@ KINDS = {
     "pixel-without-tag": Kind(
         WARNING, "classes in labels are not among their image's tags",
         "check that --tags is the file they were made with",
+    ),
+    "tag-without-support": Kind(
+        WARNING, "tags have nothing in their photograph that supports them", _LOOK_AT_TAGS,
+    ),
+    "class-there-untagged": Kind(
+        WARNING, "classes look to be in a photograph that is not tagged with them", _LOOK_AT_TAGS,
     ),
     "no-tags": Kind(WARNING, "labels have no line in the tags file", "add lines to it, or give the right --tags"),
     "tags-without-label": Kind(

@@ -16,6 +16,7 @@ from excel_cam.classes import IGNORE, voc_palette
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.images.masks import DAMAGE_ERRORS, decode_png
+from excel_cam.files.part import File
 
 BACKUP_SUFFIX = ".bak"
 _OPAQUE = 255
@@ -42,10 +43,10 @@ class Look:
         return self.fault is not None and self.mask is not None and not self.out_of_range
 
 
-def look_at_label(path: Path, class_count: int) -> Look:
+def look_at_label(file: File, class_count: int) -> Look:
     """Read a label as leniently as can be without guessing."""
     try:
-        picture = decode_png(path)
+        picture = decode_png(file)
     except DAMAGE_ERRORS:
         return Look("damaged-label", None, None)
     mode, pixels = picture.mode, picture.pixels

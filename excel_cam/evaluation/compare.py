@@ -22,7 +22,7 @@ from excel_cam.evaluation.bootstrap import (
 from excel_cam.evaluation.evaluate import evaluate_labels
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, or_none
 from excel_cam.files.images.mask_folder import MaskFolder
-from excel_cam.files.images.masks import mask_names
+from excel_cam.labels.label_files import LabelFiles, open_labels
 from excel_cam.wording import percent
 
 
@@ -59,14 +59,16 @@ class Comparison:
 
 
 def compare_labels(
-    labels: Path, other: Path, truth: Path | MaskFolder, class_names: Sequence[str], names: Sequence[str] | None = None,
+    labels: Path | LabelFiles, other: Path | LabelFiles, truth: Path | MaskFolder, class_names: Sequence[str],
+    names: Sequence[str] | None = None,
     ignore_as: IgnoreAs = "background", has_background: bool = True,
 ) -> Comparison:  # fmt: skip
     """Evaluate two label folders against one truth; for the arguments and errors see `evaluate_labels`.
 
     names: None means every label of the first folder; the other has to have each of them.
     """
-    chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
+    labels, other = open_labels(labels), open_labels(other)
+    chosen = labels.names() if names is None else list(dict.fromkeys(names))
     evaluations: list[Evaluation] = []
     counts: list[Counts] = []
     for folder in (labels, other):
@@ -86,7 +88,7 @@ def compare_labels(
         evaluations[1],
         interval(mean_iou(first) - mean_iou(second)),
         tuple(interval(draws) for draws in by_class),
-        len(set(mask_names(other)).difference(chosen)) if names is None else 0,
+        len(set(other.names()).difference(chosen)) if names is None else 0,
     )
 
 

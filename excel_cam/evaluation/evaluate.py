@@ -16,15 +16,16 @@ from excel_cam.classes import MAX_CLASSES, MAX_CLASSES_ALONE
 from excel_cam.errors import DataError, SettingsError
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs, PixelCounts
 from excel_cam.files.images.mask_folder import MaskFolder
-from excel_cam.files.images.masks import ClassSearch, mask_names, mask_path, read_mask
+from excel_cam.files.images.masks import ClassSearch, read_mask
 from excel_cam.labels.folder import require_files
+from excel_cam.labels.label_files import LabelFiles, open_labels
 from excel_cam.wording import first_lines, percent, size_text
 
 _ABSENT_SHOWN = 20  # classes that a table names as absent
 
 
 def evaluate_labels(
-    labels: Path,
+    labels: Path | LabelFiles,
     truth: Path | MaskFolder,
     class_names: Sequence[str],
     names: Sequence[str] | None = None,
@@ -38,8 +39,8 @@ def evaluate_labels(
     >>> evaluate_labels(DEMO_TRUTH, DEMO_TRUTH, labeller.classes, names=["drawing_000"]).mean_iou   # with itself
     1.0
 
-    truth: a folder of masks as labels are, or with a data set's own form. class_names: the K foreground classes in
-    label order. names: what to compare, repeats counted once; None means
+    labels: a folder, of files or of shards. truth: a folder of masks as labels are, or with a data set's own form.
+    class_names: the K foreground classes in label order. names: what to compare, repeats counted once; None means
     every label found. ignore_as: how a labelled 255 counts. on_image is called after each pair
     with its confusion matrix.
     has_background: whether label 0 is background; otherwise a label is its class's index, and 255 can only be skipped.
@@ -56,19 +57,20 @@ def evaluate_labels(
         raise DataError(f"class list: expected 1 to {limit} classes besides background, got {len(class_names)}")
     all_names = ("background", *class_names) if has_background else tuple(class_names)
     greatest = len(all_names) - 1  # label value
-    chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
+    labels = open_labels(labels)
+    chosen = labels.names() if names is None else list(dict.fromkeys(names))
     truth = MaskFolder(truth) if isinstance(truth, Path) else truth
     _check_pairs(labels, truth, chosen, listed=names is not None)
     unlabelled = len(set(truth.names()).difference(chosen)) if names is None else 0
 
     counts, search = PixelCounts(all_names, ignore_as), ClassSearch(has_background)
     for name in chosen:
-        label_path = mask_path(labels, name)
-        label_mask = read_mask(label_path, greatest, len(class_names))
+        label_file = labels.file(name)
+        label_mask = read_mask(label_file, greatest, len(class_names))
         truth_mask = truth.read(name, greatest, len(class_names))
         if label_mask.shape != truth_mask.shape:
             raise DataError(
-                f"{label_path}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth.path(name)} is "
+                f"{label_file}: label is {size_text(label_mask.shape)} (H x W) but its truth {truth.path(name)} is "
                 f"{size_text(truth_mask.shape)}; both must have the size of the photograph"
             )
         search.add(truth_mask)
@@ -120,7 +122,7 @@ def format_evaluation(evaluation: Evaluation, by_gap: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _check_pairs(labels: Path, truth: MaskFolder, names: Sequence[str], listed: bool) -> None:
+def _check_pairs(labels: LabelFiles, truth: MaskFolder, names: Sequence[str], listed: bool) -> None:
     """Raise DataError unless there are names and each has a label and a truth; before any mask is read."""
     if not names and listed:
         raise DataError(
@@ -128,5 +130,5 @@ def _check_pairs(labels: Path, truth: MaskFolder, names: Sequence[str], listed: 
         )
     if not names:
         raise DataError(f"{labels}: expected label PNGs (<name>.png), found none; run `excel-cam generate` first")
-    require_files(labels, names, "label")
+    labels.require(names)
     require_files(truth, names, "truth")

@@ -14,13 +14,14 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.evaluation.bootstrap import class_counts, mean_iou
 from excel_cam.evaluation.curves import Panel, svg_curves
 from excel_cam.evaluation.scores import confusion_matrix
-from excel_cam.files.images.masks import ClassSearch, mask_path, named_files, read_mask
+from excel_cam.files.images.masks import ClassSearch, mask_path, read_mask
+from excel_cam.files.storage import Place
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.folder import photographs_of, require_files, require_photographs, settings_of_run
+from excel_cam.labels.label_files import LabelFiles, open_maps
 from excel_cam.settings import Settings
 from excel_cam.wording import percent, size_text
 
-MAPS_SUFFIX = ".npz"
 POWERS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
@@ -29,12 +30,12 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 class SweepRequest:
     """What is swept.
 
-    cams: folder of class maps. truth: folder of masks. class_names: the K foreground classes. names: images to
+    cams: class maps. truth: folder of masks. class_names: the K foreground classes. names: images to
     compare. photographs: file by name, for refinement; None leaves refinement out. powers: gammas above 0.
     thresholds: constant background scores, 0..1. settings: of the run that made the maps.
     """
 
-    cams: Path
+    cams: LabelFiles
     truth: Path
     class_names: tuple[str, ...]
     names: tuple[str, ...]
@@ -78,8 +79,8 @@ class Sweep:
 
 
 def choose_sweep(
-    *, cams: Path, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None = None,
-    images: Path | None = None, labels: Path | None = None, powers: Sequence[float] | None = None,
+    *, cams: Path | Place | LabelFiles, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None = None,
+    images: Path | None = None, labels: Path | Place | None = None, powers: Sequence[float] | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> SweepRequest:  # fmt: skip
     """Settle what is swept. names: None means all with class maps. images: folder of photographs, for refinement.
@@ -89,10 +90,11 @@ def choose_sweep(
     for a power or threshold out of range.
     """
     settings = Settings() if labels is None else settings_of_run(labels)
+    cams = open_maps(cams)
     chosen = _choose_names(cams, truth, names)
     photographs = None
     if images is not None:
-        photographs = photographs_of(images, cams, chosen)
+        photographs = photographs_of(images, cams.folder, chosen)
         require_photographs(photographs, chosen, images, "class maps")
     return SweepRequest(
         cams=cams, truth=truth, class_names=class_names, names=chosen, photographs=photographs, settings=settings,
@@ -113,12 +115,12 @@ def _ascending(
     return tuple(sorted(set(values)))
 
 
-def _choose_names(cams: Path, truth: Path, names: Sequence[str] | None) -> tuple[str, ...]:
+def _choose_names(cams: LabelFiles, truth: Path, names: Sequence[str] | None) -> tuple[str, ...]:
     """The images to sweep, each with maps and a truth, or `DataError`."""
-    chosen = named_files(cams, MAPS_SUFFIX) if names is None else list(dict.fromkeys(names))
+    chosen = cams.names() if names is None else list(dict.fromkeys(names))
     if not chosen:
         raise DataError(f"{cams}: expected class maps (<name>.npz), found none; run `excel-cam generate --save-cams`")
-    require_files(cams, chosen, "class maps")
+    cams.require(chosen)
     require_files(truth, chosen, "truth")
     return tuple(chosen)
 
@@ -136,7 +138,7 @@ def sweep_backgrounds(request: SweepRequest, on_image: Callable[[], None] = lamb
     confusions = np.zeros((len(request.powers) + len(request.thresholds), classes + 1, classes + 1), np.int64)
     search = ClassSearch()
     for name in request.names:
-        maps_file, truth_file = mask_path(request.cams, name, MAPS_SUFFIX), mask_path(request.truth, name)
+        maps_file, truth_file = request.cams.file(name), mask_path(request.truth, name)
         class_maps, truth = read_maps(maps_file, classes), read_mask(truth_file, classes)
         if class_maps.size != truth.shape:
             raise DataError(

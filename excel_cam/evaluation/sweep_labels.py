@@ -80,5 +80,5 @@ def _guide(path: Path, class_maps: ClassMaps, settings: Settings) -> Tensor:
     pixels = np.moveaxis(opened.as_stored(np.moveaxis(opened.pixels, -1, 0)), 0, -1)
     image = normalise(pixels, settings.normalisation)
     side = class_maps.maps.shape[-1]  # patches
-    network_input = resize_to_input(image, side * round(settings.size / side))
+    network_input = resize_to_input(image, class_maps.input_size or side * round(settings.size / side))
     return guide_image(image, network_input, settings.par_image)

@@ -16,6 +16,7 @@ from excel_cam.export.tools.labelme import Labelme
 from excel_cam.export.tools.loaders import FiftyOne, HuggingFace
 from excel_cam.export.tools.ultralytics import Ultralytics
 from excel_cam.export.trainers import TRAINERS
+from excel_cam.files.storage import Place
 from excel_cam.labels.folder import has_background_class, required_class_names
 from excel_cam.wording import Report
 
@@ -26,7 +27,7 @@ FORMATS = dict(zip(TRAINERS, _FORMATS, strict=True))
 
 
 def choose_format(
-    name: str, labels: Path, cams: Path | None, dataset: str | None, classes: Path | None,
+    name: str, labels: Path | Place, cams: Path | Place | None, dataset: str | None, classes: Path | None,
     report: Report = lambda _: None, *, images: Path | None = None, image_url: str | None = None,
 ) -> Format:  # fmt: skip
     """The format of that name for a folder of labels.

@@ -51,7 +51,7 @@ class CocoJSON(Format):
 
     def bytes_of(self, image: LabelledImage) -> int:
         """Run lengths need about as much as the PNG does, and are there twice until they are joined."""
-        return 2 * (image.label.stat().st_size + 200)
+        return 2 * (image.label_bytes + 200)
 
     def finish(self, out: Path, images: Images) -> list[str]:
         """Join all images' annotations."""

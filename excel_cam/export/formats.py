@@ -15,6 +15,7 @@ from excel_cam.errors import DataError
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.images.masks import read_mask
 from excel_cam.files.images.photographs import turn_upright
+from excel_cam.files.part import File, file_size
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,17 @@ class LabelledImage:
     """
 
     name: str
-    label: Path
+    label: File
     size: tuple[int, int]
     suffix: str
-    maps: Path | None
+    maps: File | None
     keys: tuple[int, ...]
     orientation: int = 1
+
+    @property
+    def label_bytes(self) -> int:
+        """The size of the label's file."""
+        return file_size(self.label)
 
 
 Images = Callable[[], Iterator[LabelledImage]]  # can be gone through several times

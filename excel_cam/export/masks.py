@@ -45,6 +45,7 @@ class MaskFormat(Format):
     """A trainer that reads label PNGs: 8-bit `L`, whatever the labels' own mode."""
 
     needs_background = False
+    upright = True  # both trainers load photographs with OpenCV, which turns them
     folder: ClassVar[str]
     photograph_folder: ClassVar[str]
 
@@ -62,7 +63,7 @@ class MaskFormat(Format):
 
     def bytes_of(self, image: LabelledImage) -> int:
         """As the label's own file."""
-        return image.label.stat().st_size
+        return image.label_bytes
 
     def link_photographs(self, out: Path, photographs: Path | None, images: Images) -> list[str]:
         """Link the folder of photographs into the export, unless it is; so the export is a complete root."""

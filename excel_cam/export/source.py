@@ -11,13 +11,15 @@ from typing import Any
 from excel_cam.errors import DataError, UsageError
 from excel_cam.export.formats import Format, LabelledImage
 from excel_cam.files.atomic import hash_file, hash_json
-from excel_cam.files.images.masks import DAMAGE_ERRORS, mask_names, mask_path
+from excel_cam.files.images.masks import DAMAGE_ERRORS, mask_path
 from excel_cam.files.images.open_image import MASKS, open_image
 from excel_cam.files.images.photographs import stored_orientation, upright_size
 from excel_cam.files.inputs import lies_in
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.part import File
 from excel_cam.labels.class_maps import read_maps
-from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
+from excel_cam.labels.folder import photographs_of, require_photographs, run_identity
+from excel_cam.labels.label_files import MAPS_SUFFIX, LabelFiles, address_of
 from excel_cam.wording import size_text
 
 FORMAT_VERSION = 2  # raised when exported files change: all are then made again
@@ -28,9 +30,9 @@ class Export:
     """What is to be exported, and where to; see `run_export`."""
 
     format: Format
-    labels: Path
+    labels: LabelFiles
     out: Path
-    cams: Path | None = None
+    cams: LabelFiles | None = None
     images: Path | None = None
     names: tuple[str, ...] | None = None
     overwrite: bool = False
@@ -50,13 +52,10 @@ class Export:
         alone = {} if self.format.has_background else {"background_class": False}
         return {
             "version": FORMAT_VERSION, "to": self.format.name, "classes": list(self.format.class_names),
-            "labels": os.path.realpath(self.labels), "cams": _resolved(self.cams), "images": _resolved(self.images),
-            "made_with": run_identity(self.labels), **alone, **self.format.options(),
+            "labels": address_of(self.labels), "cams": None if self.cams is None else address_of(self.cams),
+            "images": None if self.images is None else os.path.realpath(self.images),
+            "made_with": run_identity(self.labels.place), **alone, **self.format.options(),
         }  # fmt: skip
-
-
-def _resolved(path: Path | None) -> str | None:
-    return None if path is None else os.path.realpath(path)
 
 
 def check_names(export: Export) -> list[str]:
@@ -64,14 +63,14 @@ def check_names(export: Export) -> list[str]:
 
     Raises `DataError` where there are none, or a label or its maps are not there.
     """
-    names = mask_names(export.labels) if export.names is None else sorted(set(export.names))
+    names = export.labels.names() if export.names is None else sorted(set(export.names))
     if not names:
         raise DataError(f"{export.labels}: no label PNGs in this folder; run `excel-cam generate` first")
     for name in names:
         export.format.check_name(name)
-    require_files(export.labels, names, "label")
+    export.labels.require(names)
     if export.cams is not None:
-        require_files(export.cams, names, "class maps")
+        export.cams.require(names)
     return names
 
 
@@ -83,16 +82,17 @@ def refuse_sources(export: Export, names: Sequence[str], wanted: Sequence[Path])
     """
     folders = {path.parent: path for path in wanted} | {export.out: export.record_path}
     for folder, path in folders.items():
-        if lies_in(path, export.labels):
+        if isinstance(export.labels.place, Path) and lies_in(path, export.labels.place):
             raise UsageError(
                 f"{folder} lies in {export.labels}: exported files would pass for labels, or replace them; "
                 "choose another --out"
             )
     sources: set[str] = set()
-    if export.cams is not None and any(lies_in(path, export.cams) for path in folders.values()):
-        sources |= {os.path.realpath(export.cams / f"{name}.npz") for name in names}
+    cams = None if export.cams is None else export.cams.place
+    if isinstance(cams, Path) and any(lies_in(path, cams) for path in folders.values()):
+        sources |= {os.path.realpath(mask_path(cams, name, MAPS_SUFFIX)) for name in names}
     if export.images is not None and any(lies_in(path, export.images) for path in folders.values()):
-        photographs = photographs_of(export.images, export.labels, names)
+        photographs = photographs_of(export.images, export.labels.folder, names)
         sources |= {os.path.realpath(photographs[name]) for name in names}
     for path in wanted if sources else ():
         if os.path.realpath(path) in sources:
@@ -103,43 +103,45 @@ def photograph_suffixes(export: Export, names: Sequence[str]) -> dict[str, str]:
     """The extension of each photograph that is not a .jpg; DataError where --images lacks one."""
     if export.images is None:
         return {}
-    photographs = photographs_of(export.images, export.labels, names)
+    photographs = photographs_of(export.images, export.labels.folder, names)
     require_photographs(photographs, names, export.images, "labels")
     suffixes = {name: photographs[name].suffix for name in names}
     export.format.check_suffixes(set(suffixes.values()))
     return {name: suffix for name, suffix in suffixes.items() if suffix != ".jpg"}
 
 
-def sources_of(export: Export, name: str) -> list[Path]:
+def sources_of(export: Export, name: str) -> list[File]:
     """The files an image's own file is made from."""
-    maps = [] if export.cams is None else [export.cams / f"{name}.npz"]
-    return [mask_path(export.labels, name), *maps]
+    maps = [] if export.cams is None else [export.cams.file(name)]
+    return [export.labels.file(name), *maps]
 
 
-def made_from(export: Export, name: str) -> str:
+def made_from(export: Export, name: str, suffix: str) -> str:
     """32 hexadecimal digits that change with the content of an image's sources, and with what is made of it.
 
-    Raises `DataError` where one cannot be read.
+    suffix: of the photograph, which turns its label with it. Raises `DataError` where one cannot be read.
     """
     digests = []
-    for path in sources_of(export, name):
+    for file in sources_of(export, name):
         try:
-            digests.append(hash_file(path))
+            digests.append(hash_file(file))
         except OSError as error:
-            raise_if_machine(error, path)
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}); make it again") from None
-    return hash_json([FORMAT_VERSION, *digests])[:32]
+            raise_if_machine(error, file)
+            raise DataError(f"{file}: cannot be read ({error.strerror or error}); make it again") from None
+    orientation = _orientation(export, name, suffix)
+    turned = [] if orientation == 1 else [orientation]  # labels that lie as they did are not made anew
+    return hash_json([FORMAT_VERSION, *digests, *turned])[:32]
 
 
 def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, str]) -> Iterator[LabelledImage]:
     """The images to export, one after the other; DataError where a label and its class maps do not fit."""
     for name in names:
-        label = mask_path(export.labels, name)
+        label = export.labels.file(name)
         size, suffix = _label_size(label), suffixes.get(name, ".jpg")
-        maps_file: Path | None = None
+        maps_file: File | None = None
         keys: tuple[int, ...] = ()
         if export.cams is not None:
-            maps_file = export.cams / f"{name}.npz"
+            maps_file = export.cams.file(name)
             class_maps = read_maps(maps_file, len(export.format.class_names))
             keys = class_maps.keys
             if class_maps.size != size:
@@ -147,13 +149,18 @@ def labelled_images(export: Export, names: Sequence[str], suffixes: dict[str, st
                     f"{maps_file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label "
                     f"{label} has {size_text(size)}; make both in one run"
                 )
-        orientation = 1
-        if export.format.upright and export.images is not None:
-            orientation = stored_orientation(export.images / f"{name}{suffix}")
+        orientation = _orientation(export, name, suffix)
         yield LabelledImage(name, label, upright_size(size, orientation), suffix, maps_file, keys, orientation)
 
 
-def _label_size(label: Path) -> tuple[int, int]:
+def _orientation(export: Export, name: str, suffix: str) -> int:
+    """EXIF's orientation of a photograph, where the format shows photographs upright; else 1."""
+    if not export.format.upright or export.images is None:
+        return 1
+    return stored_orientation(export.images / f"{name}{suffix}")
+
+
+def _label_size(label: File) -> tuple[int, int]:
     try:
         with open_image(label, MASKS) as picture:
             return picture.height, picture.width

@@ -127,9 +127,9 @@ def _plan(export: Export) -> _Plan:
     joined = complete and bool(export.format.parts_folder)
     if export.format.edited_in_place and not export.overwrite:
         _refuse_edited(export, finished)
-    pending = _pending(export, names, finished, joined)
+    pending = _pending(plan, finished, joined)
     if joined and pending:  # the others' parts are gone
-        pending = _pending(export, names, finished, False)
+        pending = _pending(plan, finished, False)
     kept = {name: finished[name] for name in names if name not in pending}
     return replace(plan, kept=kept, pending=pending, complete=complete and not pending)
 
@@ -166,11 +166,11 @@ def _is_ours(export: Export, record: dict[str, Any]) -> bool:
     return record.get("identity", {}) | {"version": now["version"]} == now
 
 
-def _pending(export: Export, names: Sequence[str], finished: dict[str, Finished], joined: bool) -> dict[str, str]:
+def _pending(plan: _Plan, finished: dict[str, Finished], joined: bool) -> dict[str, str]:
     """The images whose file is not there as it should be, with the digest of their sources. joined: all files are."""
-    pending = {}
-    for name in names:
-        before, sources = finished.get(name), made_from(export, name)
+    export, pending = plan.export, {}
+    for name in plan.names:
+        before, sources = finished.get(name), made_from(export, name, plan.suffixes.get(name, ".jpg"))
         if before is None or before.made_from != sources or not (joined or _content(export, name) == before.content):
             pending[name] = sources
     return pending

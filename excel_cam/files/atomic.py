@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from excel_cam.errors import OutputError
+from excel_cam.files.part import File, open_file
 
 PART_SUFFIX = ".part"
 _LONGEST_NAME = 160  # bytes: with host and process id below the 255 of file systems
@@ -138,9 +139,9 @@ def is_alive(process_id: int) -> bool:
     return True
 
 
-def hash_file(path: Path) -> str:
+def hash_file(file: File) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
+    with open_file(file) as stream:
         digest = hashlib.sha256()
         while block := stream.read(1 << 20):
             digest.update(block)

@@ -11,6 +11,7 @@ from typing import Any
 
 from excel_cam.errors import DataError, ExcelCamError
 from excel_cam.files.arrays.bounded import read_bounded
+from excel_cam.files.storage import Place
 from excel_cam.wording import quoted, readable_size
 
 MAX_BYTES = 64_000_000  # of one file; a knowledge base of 255 classes with 200 sentences has 5 MB
@@ -54,12 +55,13 @@ def parse_json_line(line: str | bytes) -> Any:
 
 
 def read_json(
-    path: Path, what: str, *, remedy: str, error: type[ExcelCamError] = DataError, unique_keys: bool = False,
+    path: Path | Place, what: str, *, remedy: str, error: type[ExcelCamError] = DataError, unique_keys: bool = False,
     expected: type | None = dict, optional: bool = False,
 ) -> Any:  # fmt: skip
     """The value in a JSON file, of type `expected` (None: any); None where there is no such file, if `optional`.
 
     what: what the file is, and remedy: what to do where it holds something else, for the message of the `error` raised.
+    A place that cannot be read raises `DataError`.
     """
     try:
         value = parse_json(read_bounded(path, MAX_BYTES), unique_keys=unique_keys)

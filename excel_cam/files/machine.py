@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 
 from excel_cam.errors import MachineError
+from excel_cam.files.part import File
 
 _MEMORY = "free memory, lower --workers or --batch-size, or leave this file out"
 _OPEN_FILES = "raise `ulimit -n`, or lower --workers"
@@ -21,7 +21,7 @@ _REMEDIES = {
 }  # fmt: skip
 
 
-def raise_if_machine(error: BaseException, path: Path) -> None:
+def raise_if_machine(error: BaseException, path: File | str) -> None:
     """Raise `MachineError` where an error met at a file tells of the machine; return where the file may be at fault."""
     if isinstance(error, MachineError):
         raise error

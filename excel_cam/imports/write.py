@@ -32,6 +32,7 @@ from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.folder import class_names_of, has_background_class, photographs_of, required_class_names
 from excel_cam.labels.hand_made import hand_made_stamp, record_import, require_same_classes
 from excel_cam.labels.png import FoundLabel, find_label, refuse_picture, write_label
+from excel_cam.labels.records import refuse_shards
 from excel_cam.tags.name_finder import NameFinder
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report, first_lines, quoted, size_text
 
@@ -74,8 +75,9 @@ class Counts:
 def chosen_classes(out: Path, dataset: str | None, classes: Path | None, report: Report) -> LabelValues:
     """The classes of an import: those of the folder's records, or of a list or data set where it has none.
 
-    Raises `UsageError` where there are none, or the folder's own are others.
+    Raises `UsageError` where there are none, or the folder's own are others, `OutputError` where those are in shards.
     """
+    refuse_shards(out)
     given = required_class_names(out, dataset, classes, report)
     recorded = class_names_of(out, None, None)
     if recorded is not None and recorded != given:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from excel_cam.errors import LanguageModelError
+from excel_cam.files.secrets import Secrets
 from excel_cam.knowledge.bounded_http import ENCODINGS, AnswerError, bounded_client
-from excel_cam.knowledge.credentials import Secrets, proxy_secrets, read_address
+from excel_cam.knowledge.credentials import proxy_secrets, read_address
 from excel_cam.knowledge.prompts import SCHEMA
 from excel_cam.wording import install_hint
 

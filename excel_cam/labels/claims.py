@@ -179,21 +179,12 @@ class Claim:
                 owner, work = _read_claim(path)
             except FileNotFoundError:
                 continue  # released meanwhile
-            if not self._counts(owner, age):
+            if not _counts(owner, age, self._owner.machine):
                 with contextlib.suppress(OSError):
                     path.unlink()
             elif (reason := self.work.conflict(work)) is not None:
                 return self._in_the_way(owner, age, reason, path)
         return None
-
-    def _counts(self, owner: _Owner | None, age: float) -> bool:
-        if owner is not None and owner.machine == self._owner.machine:
-            if not is_alive(owner.process):
-                return False
-            start = _process_start(owner.process)
-            if start and owner.process_start:
-                return start == owner.process_start  # the same number may have been given to another process
-        return age < LIFETIME
 
     def _in_the_way(self, owner: _Owner | None, age: float, reason: str, path: Path) -> str:
         who = "another run"
@@ -204,6 +195,39 @@ class Claim:
             left = max(1, round(LIFETIME - age))
             remedy += f"; should it be dead, this works again in {left} s (or remove {path.name})"
         return f"{self.folder}: {who} is {reason}; {remedy}"
+
+
+def _counts(owner: _Owner | None, age: float, machine: str) -> bool:
+    """Whether a claim that was renewed so long ago still stands, as seen from a machine."""
+    if owner is not None and owner.machine == machine:
+        if not is_alive(owner.process):
+            return False
+        start = _process_start(owner.process)
+        if start and owner.process_start:
+            return start == owner.process_start  # the same number may have been given to another process
+    return age < LIFETIME
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A run that is at work in a folder. who: its process and host, "" where its claim cannot be read."""
+
+    work: Work
+    who: str
+
+
+def runs_at_work(folder: Path) -> list[AtWork]:
+    """The runs whose claims on a folder stand; nothing is written, so times are compared with this machine's clock."""
+    machine, found = _this_process().machine, []
+    for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
+        try:
+            age = time.time() - path.stat().st_mtime
+            owner, work = _read_claim(path)
+        except FileNotFoundError:
+            continue  # released meanwhile
+        if _counts(owner, age, machine):
+            found.append(AtWork(work, "" if owner is None else f"process {owner.process} on {owner.host}"))
+    return found
 
 
 def _read_claim(path: Path) -> tuple[_Owner | None, Work]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import json_line, write_atomically
 from excel_cam.files.json_file import parse_json_line
-from excel_cam.labels.records import (
-    FAILED_FILES,
-    failed_file,
-    files_of_shares,
-)
+from excel_cam.labels.records import FAILED_FILES, failed_file, files_of_shares
 from excel_cam.labels.shards import WHOLE, Shard
 
 _LONGEST_LINE = 1 << 20  # bytes; a name has at most some thousands, a reason some hundreds
@@ -63,6 +60,24 @@ class FailureLog:
                 stream.write(json_line({"name": name, "reason": reason}))
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+
+
+def merge_failures(out: Path, into: Shard, parts: Sequence[Shard]) -> None:
+    """Make the lists of `parts` one with that of the share they are parts of, which is written before theirs go."""
+    whole = FailureLog(out, into)
+    reasons: dict[str, str] = {}
+    for part in (into, *parts):
+        reasons |= _read_failures(FailureLog(out, part).path)
+    _write_failures(whole.path, reasons)
+    for part in parts:
+        if part.file_part != into.file_part:
+            _write_failures(FailureLog(out, part).path, {})
+
+
+def failures_of(out: Path) -> Iterator[tuple[str, str]]:
+    """Names and reasons of all the images that the lists of a folder have, of every share."""
+    for path in files_of_shares(out, FAILED_FILES):
+        yield from _read_failures(path).items()
 
 
 def _read_failures(path: Path) -> dict[str, str]:

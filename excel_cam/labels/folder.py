@@ -13,6 +13,7 @@ from excel_cam.files.images.image_folder import scan_images
 from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.images.masks import mask_path
 from excel_cam.files.lists import read_class_list
+from excel_cam.files.storage import Place
 from excel_cam.labels.hand_made import read_hand_made
 from excel_cam.labels.records import are_without_background, has_readable_run, read_run, read_runs
 from excel_cam.settings import Settings
@@ -20,7 +21,7 @@ from excel_cam.wording import Report
 
 
 def class_names_of(
-    labels: Path, dataset: str | None, classes: Path | None, report: Report = lambda _: None
+    labels: Path | Place, dataset: str | None, classes: Path | None, report: Report = lambda _: None
 ) -> tuple[str, ...] | None:
     """Class names in label order: from a class list, a data set's name, or the records beside the labels.
 
@@ -41,7 +42,7 @@ def class_names_of(
 
 
 def required_class_names(
-    labels: Path, dataset: str | None, classes: Path | None, report: Report = lambda _: None
+    labels: Path | Place, dataset: str | None, classes: Path | None, report: Report = lambda _: None
 ) -> tuple[str, ...]:
     """Class names in label order, as `class_names_of` finds them; raises `UsageError` where there are none."""
     names = class_names_of(labels, dataset, classes, report)
@@ -50,7 +51,7 @@ def required_class_names(
     return names
 
 
-def has_background_class(labels: Path, dataset: str | None = None) -> bool:
+def has_background_class(labels: Path | Place, dataset: str | None = None) -> bool:
     """Whether label 0 is background: by the run record beside the labels, else by a data set's name.
 
     Raises `UsageError` where the two contradict.
@@ -66,7 +67,7 @@ def has_background_class(labels: Path, dataset: str | None = None) -> bool:
     return recorded
 
 
-def truth_masks(truth: Path, labels: Path, dataset: str | None, classes: Path | None) -> MaskFolder:
+def truth_masks(truth: Path, labels: Path | Place, dataset: str | None, classes: Path | None) -> MaskFolder:
     """A folder of ground truth, read in the form that the data set of the labels gives its masks.
 
     The data set is the one that is named, or, unless a class list is given, that of the labels' run record. A folder
@@ -79,39 +80,41 @@ def truth_masks(truth: Path, labels: Path, dataset: str | None, classes: Path | 
     return MaskFolder(truth, forms)
 
 
-def run_identity(labels: Path) -> dict[str, object] | None:
+def run_identity(labels: Path | Place) -> dict[str, object] | None:
     """What the labels in a folder were made with, from their run record; None where there is none."""
     record = read_run(labels)
     return None if record is None else dict(record["identity"])
 
 
-def settings_of_run(labels: Path) -> Settings:
+def settings_of_run(labels: Path | Place) -> Settings:
     """The settings that the labels in a folder were made with; raises `DataError` where its run record has none."""
     runs = read_runs(labels)
     if not runs:
         raise DataError(f"{labels}: expected a run record (run.json) beside the labels, found none; check --labels")
     file, record = next(iter(runs.items()))
+    path = labels.child(file) if isinstance(labels, Place) else labels / file
     try:
         recorded = record["identity"]["known"]["settings"].items()
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in recorded}
         return Settings(**values)
     except (SettingsError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{labels / file}: expected the settings of a run, cannot use them ({error}); make the labels again, "
-            "or leave --labels out"
+            f"{path}: expected the settings of a run, cannot use them ({error}); make the labels again, or leave "
+            "--labels out"
         ) from None
 
 
-def photographs_of(images: Path, labels: Path, names: Iterable[str]) -> dict[str, Path]:
+def photographs_of(images: Path, labels: Path | None, names: Iterable[str]) -> dict[str, Path]:
     """Every photograph under `images` by name; labels and overlays that lie among them are left out.
 
-    names: those of the labels. Raises `DataError` where two photographs share a name or the folder cannot be read.
+    labels: their folder, None where they are no files of their own. names: those of the labels. Raises `DataError`
+    where two photographs share a name or the folder cannot be read.
     """
-    among = images.resolve() == labels.resolve()
+    among = labels is not None and images.resolve() == labels.resolve()
     scan = scan_images(images, None if among else labels)
     photographs = dict(scan.images)
     clashes = dict(scan.clashes)
-    if among:
+    if labels is not None and among:
         for name in names:
             label = labels / f"{name}.png"
             others = [path for path in clashes.pop(name, (photographs.get(name, label),)) if path != label]

@@ -13,6 +13,7 @@ from typing import Any
 from excel_cam.errors import OutputError
 from excel_cam.files.atomic import json_bytes, write_atomically
 from excel_cam.files.json_file import read_json
+from excel_cam.files.storage import Place
 
 HAND_MADE = "hand-made"  # what the stamps of such labels begin with
 HAND_MADE_FILE = "hand-made.json"
@@ -33,8 +34,10 @@ def hand_made_stamp(source: str) -> str:
     return f"{HAND_MADE} {source}"
 
 
-def read_hand_made(folder: Path) -> HandMade | None:
+def read_hand_made(folder: Path | Place) -> HandMade | None:
     """The record of hand-made labels in a folder, None without one; raises `OutputError` where it is damaged."""
+    if isinstance(folder, Place):
+        return None  # people's labels are files of this machine
     path = folder / HAND_MADE_FILE
     record: dict[str, Any] | None = read_json(
         path, "record of hand-made labels", remedy=_REMEDY, error=OutputError, optional=True

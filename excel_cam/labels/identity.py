@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,15 @@ class Identity:
     known: dict[str, Any]
     resolved: dict[str, Any]
 
-    def stamp(self, tags: tuple[int, ...]) -> str:
-        """32 hexadecimal digits that change when any of it, or the image's tags, change."""
-        return hash_json({"known": self.known, "resolved": self.resolved, "tags": list(tags)})[:32]
+    def stamp(self, tags: tuple[int, ...], regions: str | None = None, **more: str) -> str:
+        """32 hexadecimal digits that change when any of it, or the image's tags, change.
+
+        regions: hash of those of the image, None without any; it counts where regions vote. more: hashes of what else
+        decides this one label.
+        """
+        voting = {"regions": regions} if "regions" in self.known else {}
+        of_image = {"tags": list(tags), **voting, **more}
+        return hash_json({"known": self.known, "resolved": self.resolved, **of_image})[:32]
 
 
 def known_identity(
@@ -60,6 +66,22 @@ def segment_identity(
         "command": "segment", "settings": settings, "adapter": hash_file(adapter), "model": model,
         "png_mode": png_mode, "classes": list(classes), **version,
     }  # fmt: skip
+
+
+def vote_identity(
+    source: Mapping[str, Any] | None, *, classes: Sequence[str], png_mode: str, regions: Mapping[str, Any]
+) -> Identity:
+    """What decides the labels of a vote, besides each label and its regions.
+
+    source: the identity of the labels that regions vote on, where a run recorded one; all that it says stays said, so
+    that whoever asks for the settings of these labels finds them. regions: the settings of the vote.
+    """
+    before = {} if source is None else dict(source)
+    known = {
+        **before.get("known", {}), "command": "vote", "voted_on": None if source is None else hash_json(before),
+        "classes": list(classes), "png_mode": png_mode, "regions": dict(regions),
+    }  # fmt: skip
+    return Identity(known, before.get("resolved", {}))
 
 
 def resolved_identity(weights: str, precision: str) -> dict[str, Any]:

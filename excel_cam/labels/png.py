@@ -28,11 +28,15 @@ PALETTE = voc_palette()
 
 
 def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str | None) -> None:
-    """Write an (H, W) uint8 label as an 8-bit PNG, mode `L` (values) or `P` (values with VOC's palette).
+    """Write a label as `label_bytes` has it; the file appears whole or not at all. Raises `OutputError`."""
+    write_atomically(path, label_bytes(label, png_mode, stamp))
+
+
+def label_bytes(label: NDArray[np.uint8], png_mode: str, stamp: str | None) -> bytes:
+    """An (H, W) uint8 label as an 8-bit PNG, mode `L` (values) or `P` (values with VOC's palette).
 
     stamp: 32 hexadecimal digits that say what the label was made with, or that it is hand-made; it goes into a text
-    chunk, which readers of masks ignore. None: no command takes the label for its own. The file appears whole or not at
-    all. Raises `OutputError`.
+    chunk, which readers of masks ignore. None: no command takes the label for its own.
     """
     image = Image.fromarray(label)
     if png_mode == "P":
@@ -43,7 +47,7 @@ def write_label(path: Path, label: NDArray[np.uint8], png_mode: str, stamp: str 
     stream = io.BytesIO()
     # Labels are runs of equal values: run lengths compress them nearly as well, in a fraction of the time.
     image.save(stream, "PNG", pnginfo=text, compress_level=1, compress_type=zlib.Z_RLE)
-    write_atomically(path, stream.getvalue())
+    return stream.getvalue()
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from torch import Tensor
 from excel_cam.errors import ModelError, OutputError, SettingsError
 from excel_cam.files.atomic import write_atomically
 from excel_cam.files.json_file import parse_json
-from excel_cam.learnt.learner import Learner
 from excel_cam.learnt.network import Network, NetworkShape
-from excel_cam.learnt.training_settings import TrainingSettings
+from excel_cam.learnt.training.learner import Learner
+from excel_cam.learnt.training.settings import TrainingSettings
 from excel_cam.model.clip import ClipModel
 from excel_cam.settings import Settings
 from excel_cam.shipped import ADAPTER_FILE

@@ -9,7 +9,7 @@ from excel_cam.errors import ModelError, SettingsError
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.learnt.labels import GRID_DTYPE, class_maps, patch_affinity
 from excel_cam.learnt.relation import mean_of_image, mean_of_views, relation_attention, relation_scores
-from excel_cam.learnt.training_settings import check_learnable
+from excel_cam.learnt.training.settings import check_learnable
 from excel_cam.method.calibration import encode_static
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank

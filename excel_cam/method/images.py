@@ -33,6 +33,10 @@ def _constants(normalisation: str, device: torch.device) -> tuple[Tensor, Tensor
     return mean, deviation
 
 
-def resize_to_input(normalised: Tensor, size: int) -> Tensor:
-    """(3, H, W) float32 to (3, S, S), bilinear, half-pixel centres, no antialias, aspect ratio not kept."""
-    return F.interpolate(normalised[None], size=(size, size), mode="bilinear", align_corners=False)[0]
+def resize_to_input(normalised: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """(3, H, W) float32 to (3, S, S), bilinear, half-pixel centres, no antialias, aspect ratio not kept.
+
+    size: S, or the height and width of what windows are cut from.
+    """
+    sides = (size, size) if isinstance(size, int) else size
+    return F.interpolate(normalised[None], size=sides, mode="bilinear", align_corners=False)[0]

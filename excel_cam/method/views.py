@@ -27,17 +27,17 @@ def chosen_views(settings: Settings, patch: int) -> tuple[View, ...]:
     return tuple(View(side, mirrored) for side in sides for mirrored in ((False, True) if settings.flip else (False,)))
 
 
-def average_over_views(views: tuple[View, ...], map_view: Callable[[View], Tensor], side: int) -> Tensor:
-    """The mean of the views' maps on the base grid.
+def average_over_views(views: tuple[View, ...], map_view: Callable[[View], Tensor], grid: tuple[int, int]) -> Tensor:
+    """The mean of the views' maps on the base grid, of `grid` rows and columns.
 
-    map_view: from a view to its (n, T, h', w') maps, as the view shows them. Returns (n, T, side, side).
+    map_view: from a view to its (n, T, h', w') maps, as the view shows them. Returns (n, T, h, w).
     """
     total: Tensor | float = 0.0
     for view in views:
         maps = map_view(view)
         if view.mirrored:
             maps = maps.flip(-1)
-        if view.side != side:
-            maps = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
+        if maps.shape[2:] != grid:
+            maps = F.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
         total = maps + total
     return torch.as_tensor(total / len(views))

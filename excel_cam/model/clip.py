@@ -59,6 +59,11 @@ class ClipModel:
         """Most tokens a text may have, its two special tokens included."""
         return int(self.towers.context_length)
 
+    @property
+    def sharpness(self) -> float:
+        """The factor on cosines that the model was trained to compare by, 1..100; 100 in OpenAI's weights."""
+        return min(max(float(self.towers.logit_scale.exp()), 1.0), 100.0)
+
     def count_tokens(self, text: str) -> int:
         """Tokens of a text with its two special tokens."""
         return len(self.tokenizer.encode(text)) + 2
@@ -165,11 +170,18 @@ def _lower_precision(visual: nn.Module, dtype: torch.dtype) -> None:
     visual.proj.data = visual.proj.data.to(dtype)
 
 
-def _set_threads(threads: int | None) -> None:
-    """Compute with that many threads; more than there are processors for would wait for one another."""
-    if threads is None and "OMP_NUM_THREADS" not in os.environ:
-        threads = min(torch.get_num_threads(), processors())
-    if threads is not None and threads != torch.get_num_threads():
+def computing_threads(asked: int | None) -> int:
+    """With how many threads a model that is loaded here computes on a CPU; asked: `ModelChoice.threads`."""
+    if asked is not None:
+        return asked
+    found: int = torch.get_num_threads()
+    # More than there are processors for would wait for one another.
+    return found if "OMP_NUM_THREADS" in os.environ else min(found, processors())
+
+
+def _set_threads(asked: int | None) -> None:
+    threads = computing_threads(asked)
+    if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
 
 

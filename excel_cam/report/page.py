@@ -15,6 +15,7 @@ from excel_cam import __version__
 from excel_cam.classes import IGNORE
 from excel_cam.errors import ImageError
 from excel_cam.files.atomic import replacing
+from excel_cam.labels.label_files import address_of
 from excel_cam.report.card import START_OPACITY, ClassTitles, card
 from excel_cam.report.measure import Measure, Measurements
 from excel_cam.report.source import ViewSource
@@ -74,7 +75,7 @@ def _lines(page: Page, on_image: Callable[[], None], on_unread: Callable[[str], 
     titles, values = ClassTitles(page.source.class_names, page.source.has_background), used_values(page.measurements)
     script = _asset("view.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    heading = escape("/".join(page.source.labels.resolve().parts[-2:]))
+    heading = escape("/".join(Path(address_of(page.source.labels)).parts[-2:]))
     yield '<!doctype html>\n<html lang="en" class="static">\n<head>\n<meta charset="utf-8">'
     # Nothing is fetched from anywhere, and no script runs but ours: whatever names hold.
     yield (
@@ -86,6 +87,8 @@ def _lines(page: Page, on_image: Callable[[], None], on_unread: Callable[[str], 
     yield f"<title>Labels: {heading}</title>\n<style>\n{_asset('view.css')}\n{swatch_rules(values)}\n</style>\n</head>"
     yield f'<body>\n<a class="skip" href="#cards">To the images</a>\n<header>\n<h1>{heading}</h1>'
     yield f'<p class="lead">{_shown_text(page)}</p>'
+    if page.source.predicted_tags is not None:
+        yield f'<p class="lead">The classes of each image were {escape(page.source.predicted_tags)}.</p>'
     yield from facts(page.measurements)
     yield "</header>"
     yield from _toolbar(page, titles, values)

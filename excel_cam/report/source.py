@@ -15,9 +15,12 @@ from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.errors import DataError
 from excel_cam.evaluation.scores import IgnoreAs
 from excel_cam.files.images.mask_folder import MaskFolder
-from excel_cam.files.images.masks import mask_names, mask_path, read_mask
+from excel_cam.files.images.masks import read_mask
+from excel_cam.files.storage import Place
 from excel_cam.labels.class_maps import ClassMaps, read_maps
-from excel_cam.labels.folder import photographs_of, require_files, require_photographs, run_identity
+from excel_cam.labels.folder import photographs_of, require_photographs, run_identity
+from excel_cam.labels.label_files import LabelFiles, open_labels
+from excel_cam.labels.records import predicted_tags_note
 from excel_cam.settings import Settings
 from excel_cam.wording import size_text
 
@@ -31,15 +34,16 @@ class ViewSource:
     a truth. background_power: gamma of the labels' background score, which decides how close two scores are.
     """
 
-    labels: Path
+    labels: LabelFiles
     class_names: tuple[str, ...]
     names: tuple[str, ...]
     photographs: Mapping[str, Path]
-    cams: Path | None = None
+    cams: LabelFiles | None = None
     truth: MaskFolder | None = None
     truth_names: frozenset[str] = frozenset()
     background_power: float = 1.0
     has_background: bool = True
+    predicted_tags: str | None = None  # what the run record says of tags that were predicted, not given
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -66,8 +70,8 @@ class Masks:
 
 
 def open_view(
-    labels: Path, images: Path, class_names: Sequence[str], cams: Path | None, truth: MaskFolder | None,
-    names: Sequence[str] | None, has_background: bool = True,
+    labels: Path | LabelFiles, images: Path, class_names: Sequence[str], cams: LabelFiles | None,
+    truth: MaskFolder | None, names: Sequence[str] | None, has_background: bool = True,
 ) -> ViewSource:  # fmt: skip
     """Find every file a report needs, before any is read. names: what to show; None means every label.
 
@@ -76,13 +80,14 @@ def open_view(
     """
     if len(class_names) > MAX_CLASSES:
         raise DataError(f"{labels}: {len(class_names)} classes; at most {MAX_CLASSES} can be told apart in a report")
-    chosen = mask_names(labels) if names is None else list(dict.fromkeys(names))
+    labels = open_labels(labels)
+    chosen = labels.names() if names is None else list(dict.fromkeys(names))
     if not chosen:
         raise DataError(f"{labels}: no label PNGs in this folder; make them with `excel-cam generate`")
-    require_files(labels, chosen, "label")
+    labels.require(chosen)
     if cams is not None:
-        require_files(cams, chosen, "class maps")
-    photographs = photographs_of(images, labels, chosen)
+        cams.require(chosen)
+    photographs = photographs_of(images, labels.folder, chosen)
     require_photographs(photographs, chosen, images, "labels")
     with_truth: frozenset[str] = frozenset()
     if truth is not None:
@@ -91,11 +96,11 @@ def open_view(
             raise DataError(f"{truth}: expected truth masks named like the labels, found none of {len(chosen):,}")
     return ViewSource(
         labels, tuple(class_names), tuple(chosen), {name: photographs[name] for name in chosen}, cams, truth,
-        with_truth, _background_power(labels), has_background,
+        with_truth, _background_power(labels.place), has_background, predicted_tags_note(labels.place),
     )  # fmt: skip
 
 
-def _background_power(labels: Path) -> float:
+def _background_power(labels: Path | Place) -> float:
     """The gamma recorded beside the labels, else the default."""
     identity = run_identity(labels) or {}
     known = identity.get("known")
@@ -111,15 +116,15 @@ def read_masks(source: ViewSource, name: str) -> Masks:
     """
     count = len(source.class_names)
     greatest = count if source.has_background else count - 1
-    path = mask_path(source.labels, name)
-    label = _from_one(read_mask(path, greatest, count), source)
+    file = source.labels.file(name)
+    label = _from_one(read_mask(file, greatest, count), source)
     truth = None
     if source.truth is not None and name in source.truth_names:
         truth_path = source.truth.path(name)
         truth = _from_one(source.truth.read(name, greatest, count), source)
         if truth.shape != label.shape:
             raise DataError(
-                f"{path}: label is {size_text(label.shape)} (H x W) but its truth {truth_path} is "
+                f"{file}: label is {size_text(label.shape)} (H x W) but its truth {truth_path} is "
                 f"{size_text(truth.shape)}; both must have the size of the photograph"
             )
     return Masks(label, truth, None if source.cams is None else _read_maps(source, name, label))
@@ -135,11 +140,11 @@ def _from_one(mask: NDArray[np.integer[Any]], source: ViewSource) -> NDArray[np.
 
 def _read_maps(source: ViewSource, name: str, label: NDArray[np.uint8]) -> ClassMaps:
     assert source.cams is not None
-    path = source.cams / f"{name}.npz"
-    class_maps = read_maps(path, len(source.class_names))
+    file = source.cams.file(name)
+    class_maps = read_maps(file, len(source.class_names))
     if class_maps.size != label.shape:
         raise DataError(
-            f"{path}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label is "
+            f"{file}: class maps of an image of {size_text(class_maps.size)} (H x W), but its label is "
             f"{size_text(label.shape)}; make both in one run"
         )
     return class_maps

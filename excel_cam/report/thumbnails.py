@@ -11,7 +11,7 @@ from PIL import Image
 
 from excel_cam.classes import IGNORE
 from excel_cam.errors import DataError
-from excel_cam.files.images.masks import mask_path, value_counts
+from excel_cam.files.images.masks import value_counts
 from excel_cam.files.images.photographs import read_photograph, turn_upright
 from excel_cam.report.measure import evaluate_one, stretched
 from excel_cam.report.source import Masks, ViewSource, read_masks
@@ -56,7 +56,7 @@ def make_thumbnails(source: ViewSource, name: str, side: int) -> Thumbnails:
     label = turn_upright(masks.label, opened.orientation)
     if label.shape != opened.size:
         raise DataError(
-            f"{mask_path(source.labels, name)}: label is {size_text(label.shape)} (H x W) but its photograph "
+            f"{source.labels.file(name)}: label is {size_text(label.shape)} (H x W) but its photograph "
             f"{source.photographs[name]} is {size_text(opened.size)}; `excel-cam doctor --images` lists all such labels"
         )
     scale = min(1.0, side / max(label.shape))

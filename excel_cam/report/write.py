@@ -10,6 +10,7 @@ from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.mask_folder import MaskFolder
 from excel_cam.files.inputs import refuse_inputs
+from excel_cam.labels.label_files import LabelFiles
 from excel_cam.report.measure import measure_all
 from excel_cam.report.page import Page, choose_shown, write_page
 from excel_cam.report.source import ViewSource, open_view
@@ -21,11 +22,11 @@ from excel_cam.wording import readable_size
 class ReportRequest:
     """What is to be shown, and where to. names None: every label. order: a key of `page.ORDERS`."""
 
-    labels: Path
+    labels: LabelFiles
     images: Path
     class_names: tuple[str, ...]
     truth: MaskFolder | None = None
-    cams: Path | None = None
+    cams: LabelFiles | None = None
     names: Sequence[str] | None = None
     out: Path | None = None
     order: str = "doubt"
@@ -72,12 +73,13 @@ def _check(request: ReportRequest) -> None:
         raise UsageError("nothing to write: give --out report.html, --strip figure.png, or both")
     if request.order == "iou" and request.truth is None:
         raise UsageError("--sort iou needs the truth: give its folder with --truth")
+    folder = request.labels.folder
     for path, suffix in ((request.out, ".html"), (request.strip, ".png")):
         if path is None:
             continue
         if path.suffix.lower() != suffix:
             raise UsageError(f"{path}: expected a file name that ends in {suffix}")
-        if suffix == ".png" and path.resolve().is_relative_to(request.labels.resolve()):
+        if suffix == ".png" and folder is not None and path.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"{path} lies in {request.labels}: it would pass for a label; write it elsewhere")
         if path.exists() and not request.overwrite:
             raise OutputError(f"{path}: there already; add --overwrite to replace it, or choose another name")

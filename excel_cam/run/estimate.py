@@ -11,10 +11,10 @@ from pathlib import Path
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import ImageError
 from excel_cam.files.atomic import free_space
-from excel_cam.labels.identity import Identity, resolved_identity
-from excel_cam.run.generate import photograph_stages, prepare_labeller
+from excel_cam.run.generate import photograph_stages
 from excel_cam.run.plan import compare, label_path, maps_path
 from excel_cam.run.settle import Settled
+from excel_cam.run.worker import Worker
 from excel_cam.wording import Report, duration, readable_size
 
 TRIED = 3  # images that are labelled, after one that is not counted: the first takes longer
@@ -69,10 +69,10 @@ def estimate_run(settled: Settled, report: Report) -> Estimate:
     counted.
     """
     destination = settled.request.destination
-    labeller = prepare_labeller(settled, report)
-    identity = Identity(settled.known, resolved_identity(labeller.model.fingerprint, labeller.model.precision))
+    worker = Worker(settled.recipe)
+    device = worker.load(report).model.device
     plan = compare(
-        settled.data.samples, replace(destination, overwrite=True), identity
+        settled.data.samples, replace(destination, overwrite=True), worker.identity
     )  # what is in the way is counted
     done = frozenset() if destination.overwrite else plan.done
     pending = [sample for sample in plan.samples if sample.name not in done]
@@ -81,15 +81,16 @@ def estimate_run(settled: Settled, report: Report) -> Estimate:
     with tempfile.TemporaryDirectory(prefix="excel-cam-") as folder:
         out, cams = Path(folder, "labels"), Path(folder, "cams")
         trial = replace(destination, out=out, cams=None if destination.cams is None else cams)
-        stages = photograph_stages(labeller, trial, lambda: None)
+        stages = photograph_stages(worker, trial, lambda: None)
         for sample in _spread(pending, TRIED + 1):
             started = time.monotonic()
             try:
-                photograph = stages.read(sample.image_path)
+                photograph = stages.read(sample)
             except ImageError:
                 continue
             (result,) = stages.label([photograph], [sample.tags])
-            stages.write(sample, photograph, result, "")
+            if isinstance(stages.write(sample, photograph, result), str):
+                continue  # regions that do not fit
             seconds.append(time.monotonic() - started)
             label_bytes += label_path(out, sample).stat().st_size
             maps_bytes += maps_path(cams, sample).stat().st_size if destination.cams is not None else 0
@@ -97,7 +98,7 @@ def estimate_run(settled: Settled, report: Report) -> Estimate:
     count = max(1, len(seconds))
     return Estimate(
         len(plan.samples), len(done), len(plan.stale), len(counted), sum(counted) / max(1, len(counted)),
-        label_bytes / count, maps_bytes / count, free_space(destination.out), str(labeller.model.device),
+        label_bytes / count, maps_bytes / count, free_space(destination.out), str(device),
     )  # fmt: skip
 
 

@@ -7,38 +7,47 @@ not grow with the data set.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import ImageError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.photographs import Photograph
 from excel_cam.labels.failures import FailureLog
-from excel_cam.labels.identity import Identity
 from excel_cam.run.plan import Plan, label_path
+from excel_cam.run.worker import BATCH_PIXELS
 
-# Labels of one batch are held at a time; a batch is closed early when theirs would have more pixels than this.
-BATCH_PIXELS = 100_000_000
 WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with
 
+
+class Tagged(Protocol):
+    """An image with the 0-based classes it shows."""
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        """Ascending, each once."""
+
+
+Image = TypeVar("Image", bound=Tagged)
 Result = TypeVar("Result")
+Written = TypeVar("Written")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stages(Generic[Result]):
-    """What is done with a photograph: read in threads, labelled in batches, written with its stamp in threads.
+class Stages(Generic[Image, Result, Written]):
+    """What is done with an image: read in threads, labelled in batches with its tags, written in threads.
 
-    write returns whether the label holds a class.
+    read raises `ImageError` where it cannot be read.
     """
 
-    read: Callable[[Path], Photograph]
-    label: Callable[[Sequence[Photograph], Sequence[Sequence[int]]], Sequence[Result]]
-    write: Callable[[Sample, Photograph, Result, str], bool]
+    read: Callable[[Image], Photograph]
+    label: Callable[[Sequence[Photograph], Sequence[tuple[int, ...]]], Sequence[Result]]
+    write: Callable[[Image, Photograph, Result], Written]
 
 
 @dataclass(frozen=True)
@@ -83,84 +92,99 @@ class Tally:
 
 
 def execute(
-    plan: Plan, stages: Stages[Result], *, out: Path, identity: Identity, failures: FailureLog, batch_size: int,
+    plan: Plan, stages: Stages[Sample, Any, bool | str], *, out: Path, failures: FailureLog, batch_size: int,
     workers: int,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Label what the plan leaves to do; yields every image's outcome in the data set's order.
 
+    stages.write tells whether the label holds a class, or why there is none.
     Raises `OutputError` when a label cannot be written. However the iteration ends, only whole files are left.
     """
     for folder in {label_path(out, sample).parent for sample in plan.samples}:
         remove_stale_parts(folder)
+
+    def is_done(sample: Sample) -> bool:
+        return sample.name in plan.done
+
+    for sample, state in overlapped(plan.samples, stages, is_done=is_done, batch_size=batch_size, workers=workers):
+        path = label_path(out, sample)
+        if state is None:
+            yield Outcome(sample, path, kept=True)
+        elif isinstance(state, str):
+            failures.add(sample.name, state)
+            yield Outcome(sample, path, reason=state)
+        else:
+            yield Outcome(sample, path, kept=sample.name in plan.hand_made, shows_class=state)
+
+
+def overlapped(
+    images: Iterable[Image], stages: Stages[Image, Result, Written], *, is_done: Callable[[Image], bool],
+    batch_size: int, workers: int,
+) -> Iterator[tuple[Image, Written | str | None]]:  # fmt: skip
+    """Images through their stages, in their order: what was written, why one cannot be read, None for one that is done.
+
+    Few images are taken from `images` ahead of their time.
+    """
     decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     writer = ThreadPoolExecutor(max(1, workers // WORKERS_PER_WRITER), thread_name_prefix="write")
+    written: deque[tuple[Image, Future[Written] | str | None]] = deque()
+
+    def settle_next() -> tuple[Image, Written | str | None]:
+        image, state = written.popleft()
+        return image, state.result() if isinstance(state, Future) else state
+
     try:
-        written: deque[tuple[Sample, Future[bool] | str | None]] = deque()
-        for batch in _decoded_batches(plan, decoders, stages.read, batch_size, lookahead=batch_size + workers):
-            good = [(sample, image) for sample, image in batch if isinstance(image, Photograph)]
-            results = iter(stages.label([image for _, image in good], [sample.tags for sample, _ in good]))
-            for sample, image in batch:
-                if isinstance(image, Photograph):
-                    stamp = identity.stamp(sample.tags)
-                    written.append((sample, writer.submit(stages.write, sample, image, next(results), stamp)))
+        for batch in _decoded_batches(images, decoders, stages.read, is_done, batch_size, batch_size + workers):
+            good = [(image, photograph) for image, photograph in batch if isinstance(photograph, Photograph)]
+            results = iter(stages.label([photograph for _, photograph in good], [image.tags for image, _ in good]))
+            for image, photograph in batch:
+                if isinstance(photograph, Photograph):
+                    written.append((image, writer.submit(stages.write, image, photograph, next(results))))
                 else:
-                    written.append((sample, image))
+                    written.append((image, photograph))
             # The batch before this one has had the time of a forward pass to be written.
             while len(written) > batch_size:
-                yield _settle(written.popleft(), plan, out, failures)
+                yield settle_next()
         while written:
-            yield _settle(written.popleft(), plan, out, failures)
+            yield settle_next()
     finally:
         decoders.shutdown(wait=True, cancel_futures=True)
         writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _settle(
-    entry: tuple[Sample, Future[bool] | str | None], plan: Plan, out: Path, failures: FailureLog
-) -> Outcome:  # fmt: skip
-    """Wait for one image to be written or failed."""
-    sample, state = entry
-    if isinstance(state, Future):
-        shows_class = state.result()
-        return Outcome(sample, label_path(out, sample), kept=sample.name in plan.hand_made, shows_class=shows_class)
-    if state is None:
-        return Outcome(sample, label_path(out, sample), kept=True)
-    failures.add(sample.name, state)
-    return Outcome(sample, label_path(out, sample), reason=state)
-
-
 def _decoded_batches(
-    plan: Plan, decoders: ThreadPoolExecutor, read_image: Callable[[Path], Photograph], batch_size: int, lookahead: int
-) -> Iterator[list[tuple[Sample, Photograph | str | None]]]:
-    """Batches of (sample, photograph | reason it cannot be read | None for a label that is kept).
+    images: Iterable[Image], decoders: ThreadPoolExecutor, read_image: Callable[[Image], Photograph],
+    is_done: Callable[[Image], bool], batch_size: int, lookahead: int,
+) -> Iterator[list[tuple[Image, Photograph | str | None]]]:  # fmt: skip
+    """Batches of (image, photograph | reason it cannot be read | None for one that is done).
 
     Each batch has `batch_size` readable photographs, except the last and those closed early for their pixels;
     `lookahead` more are being decoded meanwhile.
     """
 
-    def read(path: Path) -> Photograph | str:
+    def read(image: Image) -> Photograph | str:
         try:
-            return read_image(path)
+            return read_image(image)
         except ImageError as error:
             return str(error)
 
-    remaining = iter(plan.samples)
-    waiting: deque[tuple[Sample, Future[Photograph | str] | None]] = deque()
+    remaining = iter(images)
+    waiting: deque[tuple[Image, Future[Photograph | str] | None]] = deque()
 
     def refill() -> None:
-        for sample in islice(remaining, max(0, lookahead - len(waiting))):
-            waiting.append((sample, None if sample.name in plan.done else decoders.submit(read, sample.image_path)))
+        for image in islice(remaining, max(0, lookahead - len(waiting))):
+            waiting.append((image, None if is_done(image) else decoders.submit(read, image)))
 
-    batch: list[tuple[Sample, Photograph | str | None]] = []
+    batch: list[tuple[Image, Photograph | str | None]] = []
     readable = pixels = 0
     refill()
     while waiting:
-        sample, future = waiting.popleft()
+        image, future = waiting.popleft()
         refill()
-        image = future.result() if future is not None else None
-        batch.append((sample, image))
-        if isinstance(image, Photograph):
-            readable, pixels = readable + 1, pixels + image.size[0] * image.size[1]
+        photograph = future.result() if future is not None else None
+        batch.append((image, photograph))
+        if isinstance(photograph, Photograph):
+            readable, pixels = readable + 1, pixels + photograph.size[0] * photograph.size[1]
         if readable == batch_size or pixels >= BATCH_PIXELS or len(batch) >= 4 * batch_size + 64:
             yield batch
             batch, readable, pixels = [], 0, 0

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator, Set
 from typing import TYPE_CHECKING, Any
 
-from excel_cam.classes import IGNORE
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import OutputError
-from excel_cam.files.atomic import hash_json, remove_stale_parts
+from excel_cam.files.atomic import hash_json, remove_stale_parts, write_atomically
 from excel_cam.files.images.photographs import Photograph, read_photograph
 from excel_cam.labels.claims import claimed, work_of
-from excel_cam.labels.class_maps import write_maps
 from excel_cam.labels.failures import FailureLog
 from excel_cam.labels.hand_made import require_same_classes
-from excel_cam.labels.identity import Identity, resolved_identity
-from excel_cam.labels.png import write_label
-from excel_cam.labels.records import read_runs, retire_runs, run_file, write_run
-from excel_cam.model.prepare import prepare_model, prepare_text
+from excel_cam.labels.identity import Identity
+from excel_cam.labels.records import read_runs, refuse_shards, retire_runs, run_file, write_run
+from excel_cam.labels.status.shares import is_left_open, retire_covered
 from excel_cam.run.execute import Outcome, Stages, Tally, execute
 from excel_cam.run.plan import (
     Destination,
@@ -36,17 +32,12 @@ from excel_cam.run.plan import (
     refuse_other_runs,
 )
 from excel_cam.run.record import run_record
-from excel_cam.run.settle import Settled, Work
+from excel_cam.run.settle import Settled
+from excel_cam.run.worker import Worker
 from excel_cam.wording import OVERWRITE_HAND_MADE, Report
 
 if TYPE_CHECKING:
-    from excel_cam.knowledge.base import KnowledgeBase
-    from excel_cam.model.clip import ClipModel
-    from excel_cam.model.text_bank import TextBank
-    from excel_cam.run.labeller import LabelledPhotograph, Labeller
-    from excel_cam.run.learnt_labeller import TaglessLabeller
-
-    AnyLabeller = Labeller | TaglessLabeller
+    from excel_cam.run.labeller import LabelledPhotograph
 
 
 def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
@@ -60,9 +51,13 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
     request, destination = settled.request, settled.request.destination
     out, started = destination.out, time.monotonic()
     has_background = settled.knowledge is None or settled.knowledge.has_background
+    refuse_shards(out)
     require_same_classes(out, settled.data.class_names, has_background)
     if not destination.overwrite:
-        finished = finished_identity(read_runs(out), settled.known, settled.asked)
+        earlier = read_runs(out)
+        finished = finished_identity(earlier, settled.known, settled.asked)
+        if is_left_open(earlier, request.work.shard):
+            finished = None  # a run that was ended left its record so: this one takes the folder, and closes it
         if finished and not (plan := compare(settled.data.samples, destination, finished)).pending:
             _tell_hand_made(plan, report)
             yield from (Outcome(sample, label_path(out, sample), kept=True) for sample in plan.samples)
@@ -72,17 +67,17 @@ def run(settled: Settled, report: Report) -> Generator[Outcome, None, None]:
         earlier = read_runs(out)
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "known", settled.known)
-        labeller = prepare_labeller(settled, report)
-        model = labeller.model
-        identity = Identity(settled.known, resolved_identity(model.fingerprint, model.precision))
+        worker = Worker(settled.recipe)
+        worker.load(report)
+        identity = worker.identity
         claims.specify({"resolved": hash_json(identity.resolved)})
         if not destination.overwrite:
             refuse_other_runs(out, earlier, "resolved", identity.resolved)
         plan = plan_run(settled.data.samples, destination, identity)
         _tell_hand_made(plan, report)
-        batch_size = _batch_size(labeller, request.work, report)
-        stages = photograph_stages(labeller, destination, claims.require, plan.hand_made)
-        yield from _label(settled, plan, identity, labeller, stages, batch_size, started, report)
+        worker.batch_size(report)
+        stages = photograph_stages(worker, destination, claims.require, plan.hand_made)
+        yield from _label(settled, plan, identity, worker, stages, started, report)
 
 
 def _tell_hand_made(plan: Plan, report: Report) -> None:
@@ -90,52 +85,14 @@ def _tell_hand_made(plan: Plan, report: Report) -> None:
         report(f"{len(plan.hand_made):,} hand-made labels stay as they are; {OVERWRITE_HAND_MADE} replaces them")
 
 
-def prepare_labeller(settled: Settled, report: Report) -> AnyLabeller:
-    """The labeller that a run asks for: training-free, with a learnt calibration, or a segmenter."""
-    from excel_cam.run.labeller import Labeller
-
-    request = settled.request
-    if request.adapter is None:
-        assert settled.knowledge is not None
-        return Labeller(*_prepare_text(settled, settled.knowledge, report), request.settings)
-
-    from excel_cam.learnt.checkpoint import read_adapter
-    from excel_cam.run.learnt_labeller import LearntLabeller, TaglessLabeller
-
-    if settled.knowledge is None:
-        assert request.segmentation is not None
-        model = prepare_model(request.model, report)
-        adapter = read_adapter(request.adapter, model)
-        return TaglessLabeller(model, adapter, request.segmentation, request.settings)
-    model, bank = _prepare_text(settled, settled.knowledge, report)
-    return LearntLabeller(model, bank, read_adapter(request.adapter, model), request.settings)
-
-
-def _prepare_text(settled: Settled, knowledge: KnowledgeBase, report: Report) -> tuple[ClipModel, TextBank]:
-    request = settled.request
-    return prepare_text(
-        request.model, knowledge, request.settings, report, borrowing=request.source.has_own_knowledge
-    )  # fmt: skip
-
-
-def _batch_size(labeller: AnyLabeller, work: Work, report: Report) -> int:
-    from excel_cam.run.batch_size import CPU_BATCH, automatic_batch_size
-    from excel_cam.run.labeller import Labeller
-
-    if work.batch_size != "auto":
-        return work.batch_size
-    batch_size = automatic_batch_size(labeller) if isinstance(labeller, Labeller) else CPU_BATCH
-    if labeller.model.device.type != "cpu":
-        report(f"batches of {batch_size} (auto)")
-    return batch_size
-
-
 def _label(
-    settled: Settled, plan: Plan, identity: Identity, labeller: AnyLabeller, stages: Stages[LabelledPhotograph],
-    batch_size: int, started: float, report: Report,
+    settled: Settled, plan: Plan, identity: Identity, worker: Worker,
+    stages: Stages[Sample, LabelledPhotograph, bool | str],
+    started: float, report: Report,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Carry out a plan, between the opening and the closing of the run's record."""
     work, destination, tally = settled.request.work, settled.request.destination, Tally()
+    labeller, batch_size = worker.load(), worker.batch_size()
     out, cams = destination.out, destination.cams
     failures = FailureLog(out, work.shard)
     names = {sample.name for sample in plan.samples}
@@ -155,9 +112,7 @@ def _label(
         write_run(out, closed, work.shard)
 
     try:
-        for outcome in execute(
-            plan, stages, out=out, identity=identity, failures=failures, batch_size=batch_size, workers=work.workers
-        ):
+        for outcome in execute(plan, stages, out=out, failures=failures, batch_size=batch_size, workers=work.workers):
             tally.add(outcome)
             yield outcome
         _require_written(plan, destination, failures)
@@ -175,6 +130,7 @@ def _label(
             "belong to --model, and the tags; --background-power 2 lowers the background"
         )
     close("complete with failures" if tally.failed else "complete")
+    retire_covered(out)
 
 
 def _require_written(plan: Plan, destination: Destination, failures: FailureLog) -> None:
@@ -210,31 +166,26 @@ def _open_record(settled: Settled, record: dict[str, Any]) -> None:
 
 
 def photograph_stages(
-    labeller: AnyLabeller, destination: Destination, require_folders: Callable[[], None],
-    hand_made: Set[str] = frozenset(),
-) -> Stages[LabelledPhotograph]:  # fmt: skip
+    worker: Worker, destination: Destination, require_folders: Callable[[], None], hand_made: Set[str] = frozenset()
+) -> Stages[Sample, LabelledPhotograph, bool | str]:
     """How a photograph is read, labelled, and written to its destination, class maps first where they are asked for.
 
     require_folders: raises `OutputError` where the destination is no longer this run's. hand_made: names of the labels
     that stay as they are; class maps alone are written for them.
     """
 
-    def read(path: Path) -> Photograph:
-        return read_photograph(path, labeller.settings.working_pixels)
+    def read(sample: Sample) -> Photograph:  # from its file, so that the bytes of large ones need not be held
+        return read_photograph(sample.image_path, worker.recipe.settings.working_pixels)
 
-    def label(photographs: Sequence[Photograph], tags: Sequence[Sequence[int]]) -> list[LabelledPhotograph]:
-        sizes = [photograph.size for photograph in photographs]
-        return labeller.label_with_maps([photograph.pixels for photograph in photographs], tags, sizes)
-
-    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph, stamp: str) -> bool:
-        label = photograph.as_stored(result.label)
+    def write(sample: Sample, photograph: Photograph, result: LabelledPhotograph) -> bool | str:
+        made = worker.encode(photograph, result, sample.tags, sample.regions)
+        if made.reason is not None:
+            return made.reason
         require_folders()
-        if destination.cams is not None:  # first the maps: whoever finds the label finds them too
-            maps = photograph.as_stored(result.maps)
-            write_maps(maps_path(destination.cams, sample), maps, sample.tags, label.shape, stamp)
+        if destination.cams is not None and made.maps is not None:  # first the maps: who finds the label finds them too
+            write_atomically(maps_path(destination.cams, sample), made.maps)
         if sample.name not in hand_made:
-            write_label(label_path(destination.out, sample), label, destination.png_mode, stamp)
-        least = 1 if labeller.has_background else 0
-        return bool(((label >= least) & (label != IGNORE)).any())
+            write_atomically(label_path(destination.out, sample), made.label)
+        return made.shows_class
 
-    return Stages(read=read, label=label, write=write)
+    return Stages(read=read, label=worker.compute, write=write)

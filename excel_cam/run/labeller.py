@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,11 @@ from excel_cam.method.label_map import (
 )
 from excel_cam.method.par import GROWTH, guide_image, pixel_adaptive_refinement
 from excel_cam.method.views import View, average_over_views, chosen_views
+from excel_cam.method.windows import NeighbourAttention, WindowGrid, spread_over_neighbours
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.transfer import HostCopy, to_device
+from excel_cam.run.windows.maps import Tower, lay_on, windowed_maps
 from excel_cam.settings import Settings, check_background, check_crf_backend
 
 # A spread map's least and greatest value can differ by a thousandth, which step 6.1 stretches to 0..1, rounding errors
@@ -51,6 +53,7 @@ class LabelledPhotograph:
 
     fetch_label: Callable[[], Label]
     fetch_maps: Callable[[], NDArray[np.float64]]
+    input_size: tuple[int, int] | None = None  # (h · P, w · P) that windows were cut from, where there were any
 
     @property
     def label(self) -> Label:
@@ -109,7 +112,7 @@ class Labeller:
         results = [self._untagged(size) for size in sizes]
         tagged = [index for index, present in enumerate(tags) if len(present)]
         while tagged:
-            group = tagged[: min(self._forward_size(len(tagged)), self.batch_limit or len(tagged))]
+            group = self._next_group(tagged, photographs)
             try:
                 labelled = self._label_batch([_Job(photographs[i], tags[i], sizes[i]) for i in group])
             except (RuntimeError, MemoryError) as error:
@@ -135,10 +138,21 @@ class Labeller:
         value = 0 if self.has_background else IGNORE
         return LabelledPhotograph(lambda: np.full(size, value, np.uint8), lambda: np.zeros((0, self.side, self.side)))
 
+    def _next_group(self, tagged: list[int], photographs: Sequence[Pixels]) -> list[int]:
+        """The first of the photographs that are left, as many as go through the model together."""
+        most = min(self._forward_size(len(tagged)), self.batch_limit or len(tagged))
+        for place, index in enumerate(tagged[:most]):
+            if self._windows_on(photographs[index]) is not None:  # its windows are a batch
+                return tagged[: max(1, place)]
+        return tagged[:most]
+
     def _forward_size(self, count: int) -> int:
         # One photograph fills a CPU's caches, and matrix products of another height may round differently: going one
         # by one costs no time and makes every batch size give the same bytes.
         return 1 if self.model.device.type == "cpu" else count
+
+    def _windows_on(self, photograph: Pixels) -> WindowGrid | None:
+        return lay_on(photograph.shape[:2], self.settings.windows, self.side, self.model.patch)
 
     @torch.inference_mode()
     def _label_batch(self, jobs: Sequence[_Job]) -> list[LabelledPhotograph]:
@@ -146,22 +160,28 @@ class Labeller:
         device = self.model.device
         uploaded = [to_device(job.photograph, torch.uint8, device) for job in jobs]
         normalised = [normalise(pixels, self.settings.normalisation) for pixels in uploaded]
+        if (grid := self._windows_on(jobs[0].photograph)) is not None:
+            tower = Tower(self.model.patch, self.encode, self._score)
+            seen = windowed_maps(normalised[0], grid, tower, self._views)
+            (labelled,) = self._label_maps(jobs, seen.maps, seen.attention, normalised, seen.canvas[None])
+            return [replace(labelled, input_size=grid.input_size(self.model.patch))]
         inputs = torch.stack([resize_to_input(image, self.size) for image in normalised])
         maps, attention = self._class_maps(normalised, inputs)
         return self._label_maps(jobs, maps, attention, normalised, inputs)
 
     def _label_maps(
-        self, jobs: Sequence[_Job], maps: Tensor, attention: Tensor, normalised: Sequence[Tensor], inputs: Tensor
-    ) -> list[LabelledPhotograph]:
+        self, jobs: Sequence[_Job], maps: Tensor, attention: Tensor | NeighbourAttention, normalised: Sequence[Tensor],
+        inputs: Tensor,
+    ) -> list[LabelledPhotograph]:  # fmt: skip
         """From the maps of step 4, (n, T, h, w), and A to labels: images together as far as their sizes agree."""
         tags = to_device(_evened([job.tags for job in jobs]), torch.int64, maps.device)
         refined = maps[torch.arange(len(jobs), device=maps.device)[:, None], tags]
         sound = [_all_finite(refined)]
         if self.settings.affinity:
-            sound.append(_all_finite(attention))
+            sound.append(_all_finite(attention.values if isinstance(attention, NeighbourAttention) else attention))
             if maps.device.type == "cpu":  # at once: boxes of what is no number would be drawn from anything
                 self._require_finite(sound)
-            refined = self._spread(refined, attention)
+            refined = self._spread_along(refined, attention)
             sound.append(_all_finite(refined))
         verdict = HostCopy(torch.stack(sound))
         results: dict[int, LabelledPhotograph] = {}
@@ -206,6 +226,12 @@ class Labeller:
             "--precision fp32"
         )
 
+    def _spread_along(self, maps: Tensor, attention: Tensor | NeighbourAttention) -> Tensor:
+        """Step 5: maps (n, c, h, w) to (n, c, h, w)."""
+        if isinstance(attention, NeighbourAttention):
+            return spread_over_neighbours(maps[0], attention, self.settings.box_threshold)[None]
+        return self._spread(maps, attention)
+
     def _spread(self, maps: Tensor, attention: Tensor) -> Tensor:
         """Step 5: maps (n, c, h, w) and attention A, (n, 1 + N, 1 + N), to (n, c, h, w)."""
         return spread_maps(maps, transition_matrix(attention.to(GRID_DTYPE)), self.settings.box_threshold)
@@ -221,11 +247,14 @@ class Labeller:
             pixels = inputs if size == self.size else torch.stack([resize_to_input(i, size) for i in normalised])
             return self._maps_on_grid(self.encode(pixels.flip(-1) if view.mirrored else pixels), view.side)
 
-        return average_over_views(self._views, map_view, self.side), base.attention
+        return average_over_views(self._views, map_view, (self.side, self.side)), base.attention
 
     def _maps_on_grid(self, features: DenseFeatures, side: int) -> Tensor:
-        maps = class_activation_maps(features.tokens.to(GRID_DTYPE), self._text, self.settings.feature_norm)
-        return maps.transpose(1, 2).unflatten(2, (side, side))  # (n, T, h, w)
+        return self._score(features.tokens).transpose(1, 2).unflatten(2, (side, side))  # (n, T, h, w)
+
+    def _score(self, tokens: Tensor) -> Tensor:
+        """Step 4: F, (n, 1 + N, D), to (n, N, T)."""
+        return class_activation_maps(tokens.to(GRID_DTYPE), self._text, self.settings.feature_norm)
 
     def encode(self, inputs: Tensor) -> DenseFeatures:
         """The calibrated forward pass of (n, 3, S, S) float32 network inputs."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from excel_cam.data.dataset import Sample
-from excel_cam.errors import ImageError, OutputError
+from excel_cam.errors import DataError, ImageError, OutputError
 from excel_cam.files.images.photographs import stored_sizes
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.labels.class_maps import read_maps_stamp
@@ -71,8 +71,9 @@ def plan_run(samples: tuple[Sample, ...], destination: Destination, identity: Id
         return replace(plan, done=frozenset() if destination.cams else plan.hand_made, stale=())
     if plan.stale:
         out, first = destination.out, plan.stale[0]
+        what = "tags or regions" if "regions" in identity.known else "tags"
         raise OutputError(
-            f"{len(plan.stale):,} labels in {out} were made otherwise, with other tags, or by another program, "
+            f"{len(plan.stale):,} labels in {out} were made otherwise, with other {what}, or by another program, "
             f"first {label_path(out, first)}; add --overwrite to replace them, or choose another --out"
         )
     return plan
@@ -93,8 +94,7 @@ def compare(samples: tuple[Sample, ...], destination: Destination, identity: Ide
 def compare_labels(samples: tuple[Sample, ...], destination: Destination, identity: Identity) -> Plan:
     """Compare the labels there with what this run would make; raises `OutputError` before a photograph is lost."""
     out, stale = destination.out, []
-    done, hand_made = set[str](), set[str]()
-    stamps: dict[tuple[int, ...], str] = {}
+    done, hand_made, stamps = set[str](), set[str](), _Stamps(identity)
     for sample in samples:
         path = label_path(out, sample)
         if path == sample.image_path or (sample.image_path.suffix == ".png" and _same_file(path, sample.image_path)):
@@ -107,13 +107,29 @@ def compare_labels(samples: tuple[Sample, ...], destination: Destination, identi
             if not destination.overwrite_hand_made:
                 hand_made.add(sample.name)
             continue
-        if sample.tags not in stamps:
-            stamps[sample.tags] = identity.stamp(sample.tags)
-        if found.stamp != stamps[sample.tags]:
+        if found.stamp != stamps.of(sample):
             stale.append(sample)
         elif still_fits(found, sample.image_path):
             done.add(sample.name)
     return Plan(samples, frozenset(done | hand_made), tuple(stale), frozenset(hand_made))
+
+
+class _Stamps:
+    """The stamps that samples' labels would have; those of the same tags and regions are computed once."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._known: dict[tuple[tuple[int, ...], str | None], str] = {}
+
+    def of(self, sample: Sample) -> str | None:
+        """A sample's; None where it has regions that cannot be read, which is said when its turn comes."""
+        try:
+            decided_by = sample.tags, sample.regions_hash
+        except DataError:
+            return None
+        if decided_by not in self._known:
+            self._known[decided_by] = self._identity.stamp(*decided_by)
+        return self._known[decided_by]
 
 
 def still_fits(label: FoundLabel, photograph: Path) -> bool:
@@ -146,11 +162,11 @@ def _kept_maps(samples: Sequence[Sample], folder: Path, identity: Identity, over
 
     Raises `OutputError` where maps were made otherwise and are not to be overwritten.
     """
-    kept = set()
+    kept, stamps = set(), _Stamps(identity)
     for sample in samples:
         path = maps_path(folder, sample)
         found = read_maps_stamp(path)
-        if found == identity.stamp(sample.tags):
+        if found is not None and found == stamps.of(sample):
             kept.add(sample.name)
         elif found is not None and not overwrite:
             raise OutputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_siz
         "dataset": {
             "name": data.name, "root": str(data.root), "found": settled.root_found, "split": data.split,
             "images": settled.images_in_all, "tags": data.tags_source,
+            **({} if data.predicted_tags is None else {"predicted_tags": asdict(data.predicted_tags)}),
         },
         "settings": {key: {"value": settings[key], "from": request.setting_sources[key]} for key in settings},
         "model": {
@@ -36,6 +38,7 @@ def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_siz
             "device": str(model.device), "precision": model.precision,
         },
         **_learnt_parts(settled, identity),
+        **({} if request.regions is None else {"regions": request.regions.record()}),
         "work": {
             "batch_size": batch_size, "asked_batch_size": work.batch_size, "workers": work.workers,
             "threads": torch.get_num_threads(), "wait_policy": os.environ.get("OMP_WAIT_POLICY"),

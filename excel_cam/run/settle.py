@@ -8,18 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from excel_cam.data.dataset import DataSet
+from excel_cam.data.dataset import DataSet, Sample
 from excel_cam.data.source import Source, choose_knowledge, open_source
 from excel_cam.data.untagged import open_untagged
 from excel_cam.errors import ModelError, UsageError
 from excel_cam.files.atomic import check_writable, hash_file
 from excel_cam.files.inputs import lies_in
+from excel_cam.files.regions.source import open_regions, require_regions
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
+from excel_cam.labels.regions.settings import RegionChoice
 from excel_cam.labels.shards import WHOLE, Shard
 from excel_cam.model.remembered import asked_model, model_identity
 from excel_cam.model.words_file import fit_recorded
 from excel_cam.run.plan import Destination
+from excel_cam.run.worker import Recipe
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_background, check_crf_backend
 from excel_cam.wording import Report, first_lines
 
@@ -28,11 +31,15 @@ TRUTH_FOLDERS = ("SegmentationClass", "SegmentationObject")  # of a data set in 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How the work is spread; changes speed and memory, never a label on the CPU in float32."""
+    """How the work is spread; changes speed and memory, never a label on the CPU in float32.
+
+    devices: those of this machine, a process each, as `--device` has them; () for this process alone.
+    """
 
     batch_size: int | Literal["auto"] = "auto"
     workers: int = 2
     shard: Shard = WHOLE
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +47,8 @@ class Request:
     """A run as asked for.
 
     setting_sources: where each setting's value comes from. adapter: trained weights, a file. segmentation: how a
-    trained segmenter looks at photographs, where labels are to come from it alone; tags are not needed then.
+    trained segmenter looks at photographs, where labels are to come from it alone; tags are not needed then. regions:
+    those that vote on each label before it is written.
     """
 
     source: Source
@@ -51,13 +59,15 @@ class Request:
     work: Work = field(default_factory=Work)
     adapter: Path | None = None
     segmentation: SegmentationSettings | None = None
+    regions: RegionChoice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
     """A run of which everything is settled that needs no model.
 
-    data: what is to be labelled, this share of it. images_in_all: of all shares. root_found: how its root was found.
+    data: what is to be labelled, this share of it. images_in_all: of all shares, None where that is not known.
+    root_found: how its root was found.
     knowledge: None where labels come from a segmenter, which needs no text.
     """
 
@@ -65,13 +75,14 @@ class Settled:
     data: DataSet
     root_found: str
     knowledge: KnowledgeBase | None
-    images_in_all: int
+    images_in_all: int | None
 
     @cached_property
     def known(self) -> dict[str, Any]:
         """What decides the labels and needs no model."""
         request, classes = self.request, list(self.data.class_names)
         learnt = {} if request.adapter is None else {"adapter": hash_file(request.adapter)}
+        voting = {} if request.regions is None else {"regions": request.regions.settings.identity()}
         model, png_mode = model_identity(request.model), request.destination.png_mode
         if request.segmentation is not None:
             assert request.adapter is not None
@@ -82,7 +93,18 @@ class Settled:
         assert self.knowledge is not None
         return known_identity(
             request.settings, knowledge=self.knowledge.content(), model=model, png_mode=png_mode, classes=classes,
-            **learnt,
+            **learnt, **voting,
+        )  # fmt: skip
+
+    @property
+    def recipe(self) -> Recipe:
+        """What a worker needs to make the labels."""
+        request = self.request
+        return Recipe(
+            known=self.known, model=request.model, settings=request.settings, knowledge=self.knowledge,
+            borrowing=request.source.has_own_knowledge, adapter=request.adapter, segmentation=request.segmentation,
+            png_mode=request.destination.png_mode, with_maps=request.destination.cams is not None,
+            batch_size=request.work.batch_size, vote=None if request.regions is None else request.regions.settings,
         )  # fmt: skip
 
     @property
@@ -103,9 +125,20 @@ def settle(request: Request, report: Report, writing: bool = True) -> Settled:
 
     Raises `ExcelCamError` for whatever the user has to mend.
     """
-    destination, settings = request.destination, request.settings
+    destination = request.destination
     for folder in destination.folders if writing else ():
         check_writable(folder)
+    require_parts(request)
+    if request.segmentation is not None:
+        data, root_found = open_untagged(request.source, destination.out)
+        return _share(request, with_learnt_classes(request, data), root_found, None, report)
+    data, root_found = open_source(request.source, destination.out, report)
+    request, knowledge = with_knowledge(request, data)
+    return _share(request, data, root_found, knowledge, report)
+
+
+def require_parts(request: Request) -> None:
+    """Raise `ModelError` or `SettingsError` where trained weights or a CRF are asked for that are not there."""
     if request.adapter is not None and not request.adapter.is_file():
         raise ModelError(
             f"{request.adapter}: no trained weights there; give --lvc the folder of a finished `excel-cam train`, its "
@@ -113,16 +146,15 @@ def settle(request: Request, report: Report, writing: bool = True) -> Settled:
         )
     if request.segmentation is not None:
         check_crf_backend(request.segmentation.crf_backend)
-        data, root_found = open_untagged(request.source, destination.out)
-        data = replace(data, class_names=_learnt_classes(request, data))
-        return _share(request, data, root_found, None, report)
-    data, root_found = open_source(request.source, destination.out, report)
+
+
+def with_knowledge(request: Request, data: DataSet) -> tuple[Request, KnowledgeBase]:
+    """The knowledge base of a data set's classes, and the request with the settings that it decides."""
     knowledge = choose_knowledge(request.source, data)
-    settings = fit_recorded(settings, request.setting_sources, knowledge.sentence_count)
-    request = replace(request, settings=settings)
+    settings = fit_recorded(request.settings, request.setting_sources, knowledge.sentence_count)
     check_background(knowledge.has_background, settings)
     check_crf_backend(settings.crf_backend)
-    return _share(request, data, root_found, knowledge, report)
+    return replace(request, settings=settings), knowledge
 
 
 def _share(
@@ -138,7 +170,21 @@ def _share(
     if not shard.is_whole:
         data = replace(data, samples=shard.select(data.samples))
         report(f"shard {shard} ({shard.source}): {len(data.samples):,} of {images:,} images")
+    if request.regions is not None:
+        data = replace(data, samples=_with_regions(data.samples, request.regions, request.destination))
     return Settled(request=request, data=data, root_found=root_found, knowledge=knowledge, images_in_all=images)
+
+
+def _with_regions(samples: Sequence[Sample], choice: RegionChoice, destination: Destination) -> tuple[Sample, ...]:
+    """The samples, each with its regions; raises `DataError` where they are missing and must not be."""
+    for folder in destination.folders:
+        if lies_in(folder / "any", choice.path):
+            raise UsageError(f"{folder} lies in {choice.path}, whose regions are read; choose another --out")
+    names = [sample.name for sample in samples]
+    regions = open_regions(choice.path, names)
+    if not choice.allow_missing:
+        require_regions(regions, names, choice.path)
+    return tuple(replace(sample, regions=regions.of(sample.name)) for sample in samples)
 
 
 def report_sentences(knowledge: KnowledgeBase, is_own: bool, report: Report) -> None:
@@ -164,8 +210,8 @@ def refuse_truth(folders: Sequence[Path], root: Path) -> None:
                 )
 
 
-def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:
-    """The classes that an adapter tells apart; raises `ModelError` where the data set has others."""
+def with_learnt_classes(request: Request, data: DataSet) -> DataSet:
+    """A data set with the classes that an adapter tells apart; raises `ModelError` where it has others."""
     from excel_cam.learnt.checkpoint import read_description
 
     assert request.adapter is not None
@@ -175,4 +221,4 @@ def _learnt_classes(request: Request, data: DataSet) -> tuple[str, ...]:
             f"{request.adapter} was trained on {len(classes)} classes, {first_lines(classes)}, which are not those of "
             f"{data.name}; segment its images with --dataset folder"
         )
-    return classes
+    return replace(data, class_names=classes)

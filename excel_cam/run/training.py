@@ -16,8 +16,8 @@ from excel_cam.files.images.masks import mask_path, read_mask
 from excel_cam.files.images.photographs import read_photograph
 from excel_cam.learnt.checkpoint import checkpoint_path, read_adapter
 from excel_cam.learnt.segmenter import Segmenter
-from excel_cam.learnt.train import TrainingRequest
-from excel_cam.learnt.training_settings import TrainingSettings, check_learnable
+from excel_cam.learnt.training.settings import TrainingSettings, check_learnable
+from excel_cam.learnt.training.train import TrainingRequest
 from excel_cam.model.prepare import prepare_text
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings, check_crf_backend
 from excel_cam.wording import Report

@@ -20,6 +20,7 @@ from excel_cam.tags.coco_json import instances_tags, is_instances, read_instance
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_coco_names, match_names
 from excel_cam.tags.name_finder import NameFinder
+from excel_cam.tags.predicted import Predicted, read_predicted
 from excel_cam.tags.read import read_tags, read_voc_annotations
 from excel_cam.wording import quoted
 
@@ -32,6 +33,7 @@ class TagSet:
 
     tags: Tags
     class_names: tuple[str, ...]
+    predicted: Predicted | None = None  # scores, where a file says that its tags were predicted
 
 
 def gather_tags(
@@ -54,13 +56,14 @@ def gather_tags(
         tags = _tags_of_folder(MaskFolder(source, forms), class_names, names, has_background)
         found = TagSet(tags, tuple(class_names))
     else:
-        found = TagSet(read_tags(source, class_names), tuple(class_names))
+        read = read_tags(source, class_names)
+        found = TagSet(read, tuple(class_names), read_predicted(source, class_names))
     tags = match_names(found.tags, (), str(source))
     if names is not None:
         tags = _narrowed(tags, names, found.class_names, source)
     if not tags:
         raise DataError(f"{source}: no images in it; expected tags of at least one")
-    return TagSet(tags, found.class_names)
+    return TagSet(tags, found.class_names, found.predicted)
 
 
 def _instances_with_own_classes(source: Path) -> TagSet:

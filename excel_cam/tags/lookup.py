@@ -27,6 +27,7 @@ class ClassLookup:
         self._by_folded: dict[str, list[int]] = {}
         for index, name in enumerate(class_names):
             self._by_folded.setdefault(name.casefold(), []).append(index)
+        self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # of many images that show the same: one object
 
     def index(self, name: object, where: str) -> int:
         """The 0-based index of a class by its name, or by that index itself; DataError, which begins with `where`."""
@@ -49,7 +50,8 @@ class ClassLookup:
 
     def indices(self, names: Iterable[object], where: str) -> tuple[int, ...]:
         """The indices of `names`, ascending, each once."""
-        return tuple(sorted({self.index(name, where) for name in names}))
+        found = tuple(sorted({self.index(name, where) for name in names}))
+        return self._shared.setdefault(found, found)
 
     def _checked(self, index: int, where: str) -> int:
         if not 0 <= index < len(self.class_names):

@@ -11,6 +11,7 @@ from typing import IO
 
 from excel_cam.errors import DataError
 from excel_cam.files.lists import check_name, drop_image_suffix, plain_name, read_entries, unquoted
+from excel_cam.files.storage import Place
 from excel_cam.wording import quoted
 
 _LAST_COLUMN = re.compile(r"[\s,;]+([^\s,;]+)\Z")
@@ -21,9 +22,13 @@ _LAYOUT_FOLDERS = ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "i
                    "leftImg8bit/train", "leftImg8bit/val", "leftImg8bit/test")  # fmt: skip
 
 
-def read_list(source: str | IO[str], known: Collection[str], folders: Sequence[Path] = ()) -> list[str]:
+def read_list(source: str | IO[str], known: Collection[str], folders: Sequence[Path | Place] = ()) -> list[str]:
     """The names of a list (`--list`), each once and in order; see `read_entries` and `NameFinder.names`."""
     return NameFinder(known, folders).names(read_entries(source))
+
+
+def _spellings(folder: Path | Place) -> set[str]:
+    return {str(folder), str(folder.absolute())} if isinstance(folder, Path) else {str(folder)}
 
 
 class NameFinder:
@@ -35,11 +40,11 @@ class NameFinder:
     """
 
     def __init__(
-        self, known: Collection[str], folders: Sequence[Path] = (), number: Callable[[str], int | None] | None = None,
-        ending: str = "",
+        self, known: Collection[str], folders: Sequence[Path | Place] = (),
+        number: Callable[[str], int | None] | None = None, ending: str = "",
     ) -> None:  # fmt: skip
         self.known = known
-        self._prefixes = tuple(f"{place}/" for folder in folders for place in {str(folder), str(folder.absolute())})
+        self._prefixes = tuple(f"{place}/" for folder in folders for place in _spellings(folder))
         self._number = number
         self._ending = ending
 

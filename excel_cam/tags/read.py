@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +44,33 @@ def read_tags(path: Path, class_names: Sequence[str]) -> Tags:
 
 def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
     lookup = ClassLookup(class_names)
-    separator = re.compile(";" if any(len(name.split()) > 1 for name in class_names) else r"[;\s]")
-    rows = csv.reader(io.StringIO(read_text(path, "tags file")), strict=True)
     tags: Tags = {}
+    for where, name, words in csv_rows(path, _lines_of(read_text(path, "tags file")), class_names):
+        found = lookup.indices(words, where)
+        tags[name] = found if name not in tags else tuple(sorted({*tags[name], *found}))
+    return tags
+
+
+def _lines_of(text: str) -> Iterator[str]:
+    """The lines of a text with their ends, one at a time: a stream over it would hold four bytes a character."""
+    start = 0
+    while end := text.find("\n", start) + 1:
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def csv_rows(
+    path: Path, lines: Iterable[str], class_names: Sequence[str] | None
+) -> Iterator[tuple[str, str, list[str]]]:
+    """The rows of a .csv of tags, one after the other: where each stands, the image's name, its classes as written.
+
+    class_names: None where they are not known; classes are then parted by `;` alone. Raises DataError.
+    """
+    spaced = class_names is None or any(len(name.split()) > 1 for name in class_names)
+    separator = re.compile(";" if spaced else r"[;\s]")
+    rows = csv.reader(lines, strict=True)
     try:
         header = _without_empty_end([cell.strip().lower() for cell in next(rows, [])])
         name_column, classes_column = _csv_columns(header, path)
@@ -65,10 +88,14 @@ def _read_csv(path: Path, class_names: Sequence[str]) -> Tags:
             name = row[name_column].strip().removeprefix("./")
             check_name(name, where)
             words = (word.strip() for word in separator.split(row[classes_column]))
-            tags[name] = tuple(sorted({*tags.get(name, ()), *lookup.indices(filter(None, words), where)}))
+            yield where, name, [word for word in words if word]
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: not a line of CSV: {error}") from error
-    return tags
+
+
+def csv_name_column(header: Sequence[str], path: Path) -> int:
+    """Which column of a .csv holds the names, by its header in lower case; raises `DataError` as `read_tags` does."""
+    return _csv_columns(header, path)[0]
 
 
 def _csv_columns(header: Sequence[str], path: Path) -> tuple[int, int]:

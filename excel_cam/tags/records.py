@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -45,23 +45,25 @@ def _tags_by_name(path: Path, entries: Iterable[Entry], lookup: ClassLookup) -> 
         if name in lines:
             raise DataError(f"{where}: {quoted(name)} is already on line {lines[name]}; keep one of them")
         lines[name] = entry.line
-        tags[name] = _classes_of_list(entry.parse(path), lookup, where)
+        tags[name] = classes_of_list(entry.parse(path), lookup, where)
     return tags
 
 
 def read_json_lines(path: Path, class_names: Sequence[str]) -> Tags:
     """Tags of a `.jsonl` file: one record a line; empty lines are skipped."""
 
-    def records() -> Iterable[tuple[str, object]]:
-        for number, line in enumerate(read_text(path, "tags file").split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield f"{path}:{number}", json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    reason = getattr(error, "msg", None) or str(error)
-                    raise DataError(f"{path}:{number}: not a line of JSON: {reason}") from None
+    return tags_of_records(json_line_records(path, read_text(path, "tags file").split("\n")), class_names)
 
-    return tags_of_records(records(), class_names)
+
+def json_line_records(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, object]]:
+    """The records of a `.jsonl` file, one after the other, each with where it stands. Raises DataError."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield f"{path}:{number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
+                reason = getattr(error, "msg", None) or str(error)
+                raise DataError(f"{path}:{number}: not a line of JSON: {reason}") from None
 
 
 def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence[str]) -> Tags:
@@ -77,7 +79,7 @@ def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence
             raise DataError(f"{where}: expected a record with 'name' and 'classes', found {quoted(record)}")
         if {"name", "classes"} <= record.keys():
             name = _checked_name(record["name"], where)
-            found = _classes_of_list(record["classes"], lookup, where)
+            found = classes_of_list(record["classes"], lookup, where)
             tags[name] = tuple(sorted({*tags.get(name, ()), *found}))  # one record an object, as in .csv
         elif {"image_id", "category_id"} <= record.keys():
             name = _image_of_record(record["image_id"], class_names, where)
@@ -91,7 +93,8 @@ def tags_of_records(records: Iterable[tuple[str, object]], class_names: Sequence
     return tags
 
 
-def _classes_of_list(value: object, lookup: ClassLookup, where: str) -> tuple[int, ...]:
+def classes_of_list(value: object, lookup: ClassLookup, where: str) -> tuple[int, ...]:
+    """The 0-based indices of a list of classes, ascending, each once; DataError, which begins with `where`."""
     if not isinstance(value, list):
         raise DataError(
             f'{where}: expected a list of classes such as ["{lookup.class_names[0]}"], found {quoted(value)}'

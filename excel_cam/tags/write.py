@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,19 @@ from excel_cam.files.arrays.npy_write import npy_bytes
 from excel_cam.files.atomic import json_line, write_atomically
 from excel_cam.files.lists import read_class_list
 from excel_cam.tags.lookup import Tags, number_of_name
+from excel_cam.tags.predicted import PREDICTED, Predicted, scores_by_name, scores_cell
 from excel_cam.wording import first_lines, quoted
 
 NUMBERED_FILE = "cls_labels.npy"  # by IRN's custom with whole numbers as keys; cls_labels_onehot.npy has names
 
 
-def write_tags(path: Path, tags: Tags, class_names: Sequence[str], keys: str | None = None) -> None:
+def write_tags(
+    path: Path, tags: Tags, class_names: Sequence[str], keys: str | None = None, predicted: Predicted | None = None
+) -> None:
     """Write tags whole, in the form that the extension of `path` names: .csv, .json, .jsonl or .npy.
 
     keys: `int` or `str`, the keys of a .npy dictionary; by default `int` for cls_labels.npy, else `str`.
+    predicted: the scores of tags that were predicted, by image and class; a .npy has no place for them.
     Raises UsageError for another extension or keys without .npy, OutputError when it cannot be written or a name or
     class cannot be told in that form.
     """
@@ -32,7 +36,7 @@ def write_tags(path: Path, tags: Tags, class_names: Sequence[str], keys: str | N
     if path.suffix.lower() == ".npy":
         content = _npy_bytes(path, tags, class_names, keys or ("int" if path.name == NUMBERED_FILE else "str"))
     else:
-        content = _TEXT_WRITERS[path.suffix.lower()](path, tags, class_names).encode()
+        content = _TEXT_WRITERS[path.suffix.lower()](path, tags, class_names, predicted).encode()
     write_atomically(path, content)
 
 
@@ -65,29 +69,40 @@ def formula_cells(path: Path, tags: Tags, class_names: Sequence[str]) -> list[st
     return [text for text in (*tags, *sorted(used)) if text.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
-def check_tags_path(path: Path, keys: str | None) -> None:
-    """Raise UsageError when tags cannot be written to a file of this name, or not with such keys."""
+def check_tags_path(path: Path, keys: str | None, predicted: bool = False) -> None:
+    """Raise UsageError when tags cannot be written to a file of this name, or not with such keys.
+
+    predicted: whether the file has to say that the tags were predicted, which a .npy cannot.
+    """
     if path.suffix.lower() not in (*_TEXT_WRITERS, ".npy"):
         raise UsageError(f"{path}: tags are written to {', '.join(_TEXT_WRITERS)} and .npy files; name --out so")
+    if predicted and path.suffix.lower() == ".npy":
+        raise UsageError(
+            f"{path}: a .npy has no place for scores; write .csv, .json or .jsonl, and make the .npy of that with "
+            "`excel-cam tags --from`"
+        )
     if keys is not None and path.suffix.lower() != ".npy":
         raise UsageError(f"--keys {keys}: only .npy files have keys of a kind; leave it out for {path}")
 
 
-def _csv_text(path: Path, tags: Tags, class_names: Sequence[str]) -> str:
+def _csv_text(path: Path, tags: Tags, class_names: Sequence[str], predicted: Predicted | None) -> str:
     for class_name in class_names:
         if ";" in class_name or class_name != class_name.strip():
             raise OutputError(f"{path}: CSV cannot tell the class {quoted(class_name)}; write .json instead")
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("name", "classes"))
+    writer.writerow(("name", "classes") if predicted is None else ("name", "classes", PREDICTED))
     for name, indices in tags.items():
         if name != name.strip():
             raise OutputError(f"{path}: CSV cannot tell the name {quoted(name)}; write .json instead")
-        writer.writerow((name, ";".join(class_names[index] for index in indices)))
+        scores = () if predicted is None else (scores_cell(predicted.get(name, {}), class_names),)
+        writer.writerow((name, ";".join(class_names[index] for index in indices), *scores))
     return stream.getvalue()
 
 
-def _json_text(_path: Path, tags: Tags, class_names: Sequence[str]) -> str:
+def _json_text(_path: Path, tags: Tags, class_names: Sequence[str], predicted: Predicted | None) -> str:
+    if predicted is not None:  # records, which have a place for scores
+        return "[\n" + ",\n".join(_json_lines(tags, class_names, predicted)) + "\n]\n"
     lines = (
         f"{json.dumps(name, ensure_ascii=False)}: "
         f"{json.dumps([class_names[index] for index in indices], ensure_ascii=False)}"
@@ -96,14 +111,19 @@ def _json_text(_path: Path, tags: Tags, class_names: Sequence[str]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _jsonl_text(_path: Path, tags: Tags, class_names: Sequence[str]) -> str:
-    return "".join(
-        json_line({"name": name, "classes": [class_names[index] for index in indices]})
-        for name, indices in tags.items()
-    )
+def _jsonl_text(_path: Path, tags: Tags, class_names: Sequence[str], predicted: Predicted | None) -> str:
+    return "".join(f"{line}\n" for line in _json_lines(tags, class_names, predicted))
 
 
-_TEXT_WRITERS: dict[str, Callable[[Path, Tags, Sequence[str]], str]] = {
+def _json_lines(tags: Tags, class_names: Sequence[str], predicted: Predicted | None) -> Iterator[str]:
+    for name, indices in tags.items():
+        record: dict[str, object] = {"name": name, "classes": [class_names[index] for index in indices]}
+        if predicted is not None:
+            record[PREDICTED] = scores_by_name(predicted.get(name, {}), class_names)
+        yield json_line(record).removesuffix("\n")
+
+
+_TEXT_WRITERS: dict[str, Callable[[Path, Tags, Sequence[str], Predicted | None], str]] = {
     ".csv": _csv_text,
     ".json": _json_text,
     ".jsonl": _jsonl_text,

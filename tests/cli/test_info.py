@@ -51,6 +51,19 @@ def test_json_holds_the_same(excel_cam: Run, cache: Path, voc_root: Path, monkey
     assert [entry["files"] for entry in record["caches"]] == [1, 1]
 
 
+def test_roots_of_a_config_file_are_told(
+    excel_cam: Run, cache: Path, voc_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EXCEL_CAM_VOC_ROOT", raising=False)
+    config = tmp_path / "config.toml"
+    config.write_text(f"[roots]\nvoc = {json.dumps(str(voc_root))}\ncoco = {json.dumps(str(tmp_path / 'gone'))}\n")
+    result = excel_cam("info", "--json", "--config", config)
+    assert result.exit_code == 0, result.output
+    data_sets = json.loads(result.stdout)["data_sets"]
+    assert data_sets["voc"]["root"] == str(voc_root)
+    assert data_sets["coco"] == {"root": str(tmp_path / "gone"), "found": "config file; no such data set there"}
+
+
 def test_clear_says_what_it_removes_and_leaves_what_is_not_its_own(excel_cam: Run, cache: Path) -> None:
     result = excel_cam("info", "--clear")
     assert result.exit_code == 0

@@ -35,9 +35,10 @@ from click.testing import Result
 
 pytest.importorskip("openai", reason="openai, extra llm, is not installed")
 
+from excel_cam.files.secrets import Secrets
 from excel_cam.knowledge import language_model
 from excel_cam.knowledge.base import read_knowledge
-from excel_cam.knowledge.credentials import Secrets, read_address
+from excel_cam.knowledge.credentials import read_address
 from excel_cam.knowledge.language_model import LanguageModelChoice
 
 KEY = "sk-secret-0123456789abcdef"

@@ -70,7 +70,7 @@ def test_the_same_command_goes_on_to_the_same_bytes(
     learn: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted after its third step, the run goes on from the checkpoint after the second."""
-    from excel_cam.learnt.learner import Learner
+    from excel_cam.learnt.training.learner import Learner
 
     advance, stopped = Learner.advance, tmp_path / "stopped"
 

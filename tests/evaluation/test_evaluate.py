@@ -18,8 +18,9 @@ from PIL import Image
 
 from excel_cam.classes import voc_palette
 from excel_cam.errors import DataError, SettingsError
-from excel_cam.evaluation.evaluate import evaluate_labels, format_evaluation, mask_names
+from excel_cam.evaluation.evaluate import evaluate_labels, format_evaluation
 from excel_cam.evaluation.scores import Evaluation, IgnoreAs
+from excel_cam.files.images.masks import mask_names
 from excel_cam.labels.class_maps import write_maps
 
 CLASSES = ("cat", "sofa", "train")

@@ -25,7 +25,7 @@ import train
 from attributes import PARTS, PLACES, SENTENCES, VIEWS, holds, parts_of, view_holds
 from backgrounds import Background, paint_background
 from captions import KINDS, UNNAMED, Captions
-from compose import CLASSES, MIN_SHARE, STYLES, TINTS, Composer, Scene, Style, photograph_pool
+from compose import CLASSES, STYLES, TINTS, Composer, Scene, Style, photograph_pool
 from drawings import (
     CLASS_CODES,
     CLASS_KINDS,
@@ -230,7 +230,7 @@ def test_tags_and_doubts_agree_with_the_mask(composer: Composer) -> None:
         assert scene.classes <= in_mask <= scene.classes | scene.doubtful
         assert not scene.classes & scene.doubtful
         for index in scene.classes:
-            assert (scene.mask == index + 1).sum() >= MIN_SHARE * scene.mask.size
+            assert (scene.mask == index + 1).sum() >= Style().least_share * scene.mask.size
         assert seed % 20 in scene.classes | scene.doubtful
         assert set(scene.tints) == set(scene.kinds) == scene.classes
         assert len(scene.drawings) <= 4

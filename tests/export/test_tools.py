@@ -15,7 +15,7 @@ import pytest
 from awkward_labels import CLASSES, SIZES, TURNED, export_arguments, make_scenes, upright
 from click.testing import Result
 from exports import error_line
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from polygons import filled
 
 Run = Callable[..., Result]
@@ -395,8 +395,47 @@ def test_labels_without_a_background_class(excel_cam: Run, made: SimpleNamespace
 def test_turned_photographs_have_turned_labels_only_where_tools_turn_them(
     excel_cam: Run, made: SimpleNamespace
 ) -> None:
-    export(excel_cam, made, "mmseg")
-    stored = pixels(made.out / "ann_dir" / f"{TURNED}.png")
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    stored = pixels(made.labels / f"{TURNED}.png")
+    export(excel_cam, made, "coco-json")
+    images = json.loads((made.out / "annotations.json").read_text())["images"]
+    assert [(i["height"], i["width"]) for i in images if TURNED in i["file_name"]] == [stored.shape]
     made.out = made.out.with_name("hf")
     export(excel_cam, made, "hf")
     assert np.array_equal(pixels(made.out / "masks" / f"{TURNED}.png"), np.rot90(stored, -1))
+
+
+# ---- trainers that load photographs with OpenCV
+
+
+@pytest.mark.parametrize(("to", "folder"), [("mmseg", "ann_dir"), ("deeplab", "VOC2012/SegmentationClassAug")])
+def test_labels_are_turned_for_trainers_that_load_with_opencv(
+    excel_cam: Run, made: SimpleNamespace, tmp_path: Path, to: str, folder: str
+) -> None:
+    names = ["sub/c", TURNED]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    result = excel_cam(*export_arguments(made, to, "--list", tmp_path / "names.txt"))
+    assert result.exit_code == 0, result.output
+    for name in names:
+        label = pixels(made.out / folder / f"{name}.png")
+        assert np.array_equal(label, upright(name))
+        with Image.open(made.images / f"{name}.jpg") as image:
+            assert label.shape == ImageOps.exif_transpose(image).size[::-1]
+
+
+def test_a_photograph_that_is_turned_later_turns_its_label(excel_cam: Run, made: SimpleNamespace) -> None:
+    name = made.out / "ann_dir" / "empty.png"
+    turned = made.labels / "empty.png"
+    command = export_arguments(made, "mmseg")
+    assert excel_cam(*command).exit_code == 0
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    with Image.open(made.images / "empty.jpg") as image:
+        image.save(made.images / "empty.jpg", exif=exif)
+    assert excel_cam(*command).exit_code == 0
+    assert np.array_equal(pixels(name), np.rot90(pixels(turned)))
+
+
+def test_opencv_itself_turns_photographs(made: SimpleNamespace) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    assert cv2.imread(str(made.images / f"{TURNED}.jpg"), cv2.IMREAD_COLOR).shape[:2] == upright(TURNED).shape

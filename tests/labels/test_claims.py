@@ -211,7 +211,7 @@ def test_a_second_run_into_a_folder_is_refused_and_shares_are_not(
     cams.mkdir()
     other = hold(out)
     try:
-        monkeypatch.setattr("excel_cam.run.generate.prepare_text", lambda *_: pytest.fail("the model was loaded"))
+        monkeypatch.setattr("excel_cam.run.worker.prepare_text", lambda *_: pytest.fail("the model was loaded"))
         for more in ((), ("--overwrite", "--refine", "none"), ("--shard", "0/2")):
             assert f"process {other.pid} on" in run_line(excel_cam(*arguments, "--out", out, *more))
         into_cams = excel_cam(*arguments, "--out", cams, "--save-cams", out)
@@ -261,7 +261,7 @@ def test_what_is_removed_during_a_run_is_not_said_to_be_complete(
 ) -> None:
     from excel_cam.run import generate
 
-    out, write = tmp_path / "labels", generate.write_label
+    out, write = tmp_path / "labels", generate.write_atomically
 
     def write_then_remove(path: Path, *rest: object) -> None:
         write(path, *rest)  # type: ignore[arg-type]
@@ -273,7 +273,7 @@ def test_what_is_removed_during_a_run_is_not_said_to_be_complete(
             else:
                 files(out)[0].unlink()
 
-    monkeypatch.setattr(generate, "write_label", write_then_remove)
+    monkeypatch.setattr(generate, "write_atomically", write_then_remove)
     line = run_line(excel_cam(*arguments, "--out", out, "--batch-size", "1", "--workers", "1"))
     assert {"folder": "was removed", "label": "1 of 6 files", "claim": "claim on it"}[fault] in line
     assert "complete" not in line

@@ -165,7 +165,7 @@ def test_a_folder_is_shared_resumed_and_divided_anew(
     assert read_run(out) is not None
 
     # Everything is there for a run over everything too, without the model.
-    monkeypatch.setattr("excel_cam.run.generate.prepare_text", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("excel_cam.run.worker.prepare_text", lambda *_: pytest.fail("the model was loaded"))
     assert "0 new, 20 kept" in excel_cam(*arguments, "--out", out, "--shard", "0/1").stderr
 
 
@@ -202,9 +202,9 @@ def test_two_shares_that_begin_at_once_with_other_settings_are_not_mixed(
     excel_cam: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The record of the other share appears between the look at the folder and the run's own record."""
-    from excel_cam.run import generate
+    from excel_cam.run import worker
 
-    out, prepare = tmp_path / "out", generate.prepare_text
+    out, prepare = tmp_path / "out", worker.prepare_text
     excel_cam(*arguments, "--out", tmp_path / "other", "--refine", "none", "--shard", "1/2")
 
     def prepare_late(*given: object, **chosen: object) -> object:
@@ -213,7 +213,7 @@ def test_two_shares_that_begin_at_once_with_other_settings_are_not_mixed(
         (out / record.name).write_bytes(record.read_bytes())
         return prepare(*given, **chosen)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(generate, "prepare_text", prepare_late)
+    monkeypatch.setattr(worker, "prepare_text", prepare_late)
     result = excel_cam(*arguments, "--out", out, "--shard", "0/2")
     assert result.exit_code == 1
     assert "refine was none, now par" in result.stderr

@@ -15,11 +15,11 @@ from drawn import draw_photograph
 from small_model import arrays, small_bank, small_model, small_network
 
 from excel_cam.learnt.checkpoint import TrainedAdapter
-from excel_cam.learnt.learner import CropBatch, Learner
-from excel_cam.learnt.losses import near_pairs, pair_targets
 from excel_cam.learnt.relation import kept_maps, mean_of_image, relation_attention, relation_scores
 from excel_cam.learnt.segmenter import Segmenter
-from excel_cam.learnt.training_settings import TRAINING_PRESETS, TrainingSettings
+from excel_cam.learnt.training.learner import CropBatch, Learner
+from excel_cam.learnt.training.losses import near_pairs, pair_targets
+from excel_cam.learnt.training.settings import TRAINING_PRESETS, TrainingSettings
 from excel_cam.method.calibration import encode_images, encode_static
 from excel_cam.method.images import normalise
 from excel_cam.run.learnt_labeller import LearntLabeller

@@ -14,8 +14,8 @@ from PIL import Image
 
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import DataError
-from excel_cam.learnt.crops import Crop, CropChoices, crop_batches, take_crop
-from excel_cam.learnt.draws import CropDraw, channel_factors, draw_crop, epoch_order, scaled_size
+from excel_cam.learnt.training.crops import Crop, CropChoices, crop_batches, take_crop
+from excel_cam.learnt.training.draws import CropDraw, channel_factors, draw_crop, epoch_order, scaled_size
 
 SIDE = 24
 

@@ -14,13 +14,8 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor
 
 from excel_cam.learnt.checkpoint import TrainedAdapter
-from excel_cam.learnt.crops import take_crop
-from excel_cam.learnt.draws import CropDraw
 from excel_cam.learnt.labels import class_maps, crop_labels, patch_affinity, spread_along
-from excel_cam.learnt.learner import CropBatch, Learner
-from excel_cam.learnt.losses import DIVERSITY_WEIGHT, diversity_loss, enlarge, pair_targets, segmentation_loss
 from excel_cam.learnt.network import Network, NetworkShape
-from excel_cam.learnt.pooling import Pool
 from excel_cam.learnt.relation import (
     kept_maps,
     mean_of_image,
@@ -30,7 +25,12 @@ from excel_cam.learnt.relation import (
     relation_scores,
 )
 from excel_cam.learnt.segmenter import Segmenter
-from excel_cam.learnt.training_settings import TrainingSettings
+from excel_cam.learnt.training.crops import take_crop
+from excel_cam.learnt.training.draws import CropDraw
+from excel_cam.learnt.training.learner import CropBatch, Learner
+from excel_cam.learnt.training.losses import DIVERSITY_WEIGHT, diversity_loss, enlarge, pair_targets, segmentation_loss
+from excel_cam.learnt.training.pooling import Pool
+from excel_cam.learnt.training.settings import TrainingSettings
 from excel_cam.method import calibration
 from excel_cam.method.affinity import box_masks, transition_matrix
 from excel_cam.method.calibration import encode_images, encode_static

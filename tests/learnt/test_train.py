@@ -22,10 +22,10 @@ from small_model import small_bank, small_model
 from excel_cam.data.dataset import DataSet, Sample
 from excel_cam.errors import DataError, ExcelCamError, ImageError, ModelError, OutputError, SettingsError
 from excel_cam.learnt.checkpoint import find_checkpoints, read_adapter
-from excel_cam.learnt.learner import Learner, Losses
 from excel_cam.learnt.segmenter import Segmenter
-from excel_cam.learnt.train import LOG_FILE, TrainingRequest, train
-from excel_cam.learnt.training_settings import TrainingSettings
+from excel_cam.learnt.training.learner import Learner, Losses
+from excel_cam.learnt.training.settings import TrainingSettings
+from excel_cam.learnt.training.train import LOG_FILE, TrainingRequest, train
 from excel_cam.run.learnt_labeller import LearntLabeller
 from excel_cam.settings import SegmentationSettings, Settings
 from excel_cam.shipped import ADAPTER_FILE
@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_finite_moves_nothing(
         "rate": record.rate, "seconds": 0, "images_per_second": 0, "skipped": True,
     }  # fmt: skip
     monkeypatch.setattr(Learner, "losses", lambda *a: dataclasses.replace(plain(*a), diversity=torch.tensor(torch.nan)))
-    monkeypatch.setattr("excel_cam.learnt.train.MOST_SKIPPED", 2)
+    monkeypatch.setattr("excel_cam.learnt.training.train.MOST_SKIPPED", 2)
     with pytest.raises(ModelError, match="not been finite in 2 steps in a row"):
         list(train(request_for("other")))
 
@@ -190,7 +190,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 import test_train
-from excel_cam.learnt.train import TrainingRequest, train
+from excel_cam.learnt.training.train import TrainingRequest, train
 out = Path(sys.argv[3])
 request = TrainingRequest(
     data=test_train.small_data(out), model=test_train.small_model(1), bank=test_train.small_bank(1, 3, 2),

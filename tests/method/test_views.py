@@ -60,7 +60,7 @@ def test_views_are_every_scale_in_whole_patches_and_its_mirror_image() -> None:
 
 def test_views_are_turned_back_resized_and_averaged() -> None:
     shown = {View(1, False): [[4.0]], View(2, False): [[0.0, 1.0], [2.0, 3.0]], View(2, True): [[1.0, 0.0], [3.0, 2.0]]}
-    mean = average_over_views(tuple(shown), lambda view: torch.tensor([[shown[view]]]), 2)
+    mean = average_over_views(tuple(shown), lambda view: torch.tensor([[shown[view]]]), (2, 2))
     torch.testing.assert_close(mean[0, 0], torch.tensor([[4.0, 6.0], [8.0, 10.0]]) / 3)
 
 

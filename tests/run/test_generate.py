@@ -130,7 +130,7 @@ def test_a_second_run_writes_nothing_and_needs_no_model(
     out = tmp_path / "labels"
     first = excel_cam(*arguments, "--out", out)
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    monkeypatch.setattr("excel_cam.run.generate.prepare_text", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("excel_cam.run.worker.prepare_text", lambda *_: pytest.fail("the model was loaded"))
     second = excel_cam(*arguments, "--out", out)
     assert second.exit_code == 0
     assert second.stdout == first.stdout

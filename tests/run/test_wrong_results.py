@@ -177,8 +177,6 @@ def test_memory_that_does_not_hold_a_photograph_is_one_line(
 def test_a_run_of_background_alone_says_so_at_its_end(
     excel_cam: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from excel_cam.run import generate
-
     said = "none of the 5 labels made now of images with tags holds a class"
     assert said not in excel_cam(*arguments, "--out", tmp_path / "good").stderr
     as_stored = Photograph.as_stored
@@ -187,6 +185,4 @@ def test_a_run_of_background_alone_says_so_at_its_end(
     assert empty.exit_code == 0
     assert empty.stderr.count(said) == 1
     assert "--weights" in empty.stderr
-    write = generate.write_label
-    monkeypatch.setattr(generate, "write_label", lambda path, label, *rest: write(path, label, *rest))
     assert said in excel_cam(*arguments, "--out", tmp_path / "empty", "--overwrite").stderr

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from excel_cam.classes import NAMED_CLASSES, WITHOUT_BACKGROUND
 from excel_cam.cli.next_steps import say_next
-from excel_cam.cli.options import FILE, FOLDER, Numbers, refuse_two_name_sources
+from excel_cam.cli.options import FILE, FOLDER, LABELS, Numbers, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show, show_record
 from excel_cam.errors import UsageError
@@ -19,13 +19,19 @@ from excel_cam.shipped import DEMO_TRUTH
 
 if TYPE_CHECKING:
     from excel_cam.evaluation.scores import IgnoreAs
+    from excel_cam.files.storage import Place
+    from excel_cam.labels.label_files import LabelFiles
 
 OF_A_SWEEP = ("cams", "images", "powers", "thresholds", "curve")
 NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignore_as")
 
 
 @click.command()
-@click.option("--labels", type=FOLDER, help="Folder of label PNGs; with --sweep the run whose settings --images takes.")
+@click.option(
+    "--labels",
+    type=LABELS,
+    help="Folder of label PNGs, or labels in shards; with --sweep the run whose settings --images takes.",
+)
 @click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs of the same names; demo has its own.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
@@ -36,14 +42,14 @@ NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignor
               show_default="background; with --no-background skip", help="How a predicted 255 counts.")  # fmt: skip
 @click.option("--sort", type=click.Choice(["label", "gap"]), default="label", show_default=True,
               help="Order of the table: by label, or by gap to the mean (with --against: difference).")  # fmt: skip
-@click.option("--against", type=FOLDER,
+@click.option("--against", type=LABELS,
               help="Other labels of the same images: differences, with 95 % intervals over images.")  # fmt: skip
 @click.option("--expect", type=click.FloatRange(0, 100), metavar="PERCENT",
               help="Fail, with exit status 1, unless the mIoU of --labels is this ...")  # fmt: skip
 @click.option("--within", type=click.FloatRange(0, 100), default=0.1, show_default=True, metavar="POINTS",
               help="... give or take so many points.")  # fmt: skip
 @click.option("--sweep", is_flag=True, help="Find the background score that suits saved class maps best.")
-@click.option("--cams", type=FOLDER, help="With --sweep: class maps of `generate --save-cams`.")
+@click.option("--cams", type=LABELS, help="With --sweep: class maps of `generate --save-cams`.")
 @click.option("--images", type=FOLDER, help="With --sweep: photographs, to refine every label by par.")
 @click.option("--powers", type=Numbers("GAMMA,...", "0.5,1,2"), show_default="11 of 0.25 to 8",
               help="With --sweep: values of --background-power.")  # fmt: skip
@@ -53,8 +59,8 @@ NOT_OF_A_SWEEP = ("against", "expect", "within", "sort", "no_background", "ignor
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def evaluate(
-    ctx: click.Context, /, labels: Path | None, truth: Path | None, dataset: str | None, classes: Path | None,
-    names_from: str | None, no_background: bool, ignore_as: Any, sort: str, against: Path | None,
+    ctx: click.Context, /, labels: Path | Place | None, truth: Path | None, dataset: str | None, classes: Path | None,
+    names_from: str | None, no_background: bool, ignore_as: Any, sort: str, against: Path | Place | None,
     expect: float | None, within: float, sweep: bool, as_json: bool, **_: Any,
 ) -> None:  # fmt: skip
     """Compare labels with ground truth: mIoU, per-class IoU, precision and recall.
@@ -69,8 +75,8 @@ def evaluate(
     """
     from excel_cam.evaluation.compare import compare_labels, format_comparison
     from excel_cam.evaluation.evaluate import check_expected, evaluate_labels, format_evaluation
-    from excel_cam.files.images.masks import named_files
     from excel_cam.labels.folder import truth_masks
+    from excel_cam.labels.label_files import open_labels, open_maps
     from excel_cam.tags.name_finder import read_list
 
     _check_combination(ctx, labels, sweep)
@@ -80,22 +86,22 @@ def evaluate(
         raise click.UsageError("Missing option '--truth': the folder of ground-truth PNGs.")
     has_background = _has_background(ctx, [folder for folder in (labels, against) if folder is not None])
     class_names = _class_names(labels, dataset, classes, has_background)
+    files = open_maps(ctx.params["cams"]) if sweep else open_labels(cast("Path | Place", labels))
     names = None
     if names_from is not None:
-        folder, suffix = (ctx.params["cams"], ".npz") if sweep else (cast(Path, labels), ".png")
-        names = read_list(names_from, set(named_files(folder, suffix)), [folder, truth])
+        names = read_list(names_from, set(files.names()), [files.place, truth])
     if sweep:
-        _sweep(ctx, truth, class_names, names)
+        _sweep(ctx, files, truth, class_names, names)
         return
-    labels = cast(Path, labels)
+    labels = cast("Path | Place", labels)
     masks = truth_masks(truth, labels, dataset, classes)
     counted: IgnoreAs = ignore_as or ("background" if has_background else "skip")
     if against is not None:
-        comparison = compare_labels(labels, against, masks, class_names, names, counted, has_background)
+        comparison = compare_labels(files, open_labels(against), masks, class_names, names, counted, has_background)
         evaluation = comparison.first
         _print(as_json, comparison, format_comparison(comparison, sort == "gap"))
     else:
-        evaluation = evaluate_labels(labels, masks, class_names, names, counted, has_background=has_background)
+        evaluation = evaluate_labels(files, masks, class_names, names, counted, has_background=has_background)
         _print(as_json, evaluation, format_evaluation(evaluation, sort == "gap"))
     if not as_json and expect is None:
         shown = ["--dataset", "demo"] if dataset == "demo" else ["--images", "PHOTOGRAPHS", "--truth", truth]
@@ -104,7 +110,7 @@ def evaluate(
         check_expected(evaluation, expect, within)
 
 
-def _has_background(ctx: click.Context, folders: Sequence[Path]) -> bool:
+def _has_background(ctx: click.Context, folders: Sequence[Path | Place]) -> bool:
     """Whether label 0 is background: by the options, which all the folders of labels have to agree with."""
     from excel_cam.labels.folder import has_background_class
     from excel_cam.labels.records import are_without_background
@@ -130,7 +136,7 @@ def _has_background(ctx: click.Context, folders: Sequence[Path]) -> bool:
 
 
 def _class_names(
-    labels: Path | None, dataset: str | None, classes: Path | None, has_background: bool
+    labels: Path | Place | None, dataset: str | None, classes: Path | None, has_background: bool
 ) -> tuple[str, ...]:
     """Class names in label order: by the options, else from the run record beside the labels."""
     from excel_cam.files.lists import read_class_list
@@ -146,7 +152,7 @@ def _class_names(
     return required_class_names(labels, None, None)
 
 
-def _check_combination(ctx: click.Context, labels: Path | None, sweep: bool) -> None:
+def _check_combination(ctx: click.Context, labels: Path | Place | None, sweep: bool) -> None:
     """Refuse what would be asked for in vain."""
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if not sweep and labels is None:
@@ -163,7 +169,9 @@ def _check_combination(ctx: click.Context, labels: Path | None, sweep: bool) -> 
         raise click.UsageError("--sort is the order of the table; --json has all classes in label order")
 
 
-def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None) -> None:
+def _sweep(
+    ctx: click.Context, cams: LabelFiles, truth: Path, class_names: tuple[str, ...], names: Sequence[str] | None
+) -> None:
     """Sweep, print what was found, and draw it where asked for."""
     from excel_cam.evaluation.sweep import choose_sweep, draw_sweep, format_sweep, sweep_backgrounds
     from excel_cam.files.atomic import write_atomically
@@ -173,7 +181,7 @@ def _sweep(ctx: click.Context, truth: Path, class_names: tuple[str, ...], names:
     if curve is not None and curve.suffix != ".svg":
         raise click.UsageError(f"--curve: {curve} does not end in .svg, which is what is drawn")
     request = choose_sweep(
-        cams=p["cams"], truth=truth, class_names=class_names, names=names, images=p["images"], labels=p["labels"],
+        cams=cams, truth=truth, class_names=class_names, names=names, images=p["images"], labels=p["labels"],
         powers=p["powers"], thresholds=p["thresholds"],
     )  # fmt: skip
     with progress_bar(len(request.names), "image") as bar:

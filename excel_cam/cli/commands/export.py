@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 
 from excel_cam.classes import NAMED_CLASSES
-from excel_cam.cli.options import FILE, FOLDER, overwrite_option, refuse_two_name_sources
+from excel_cam.cli.options import FILE, FOLDER, LABELS, overwrite_option, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.export.trainers import TRAINERS
+from excel_cam.files.storage import Place
 from excel_cam.imports.tools import TOOLS
 
 
 @click.command()
 @click.option("--to", "trainer", type=click.Choice(TRAINERS), required=True, help="What is to read the files.")
-@click.option("--labels", type=FOLDER, required=True, help="Folder of label PNGs.")
+@click.option("--labels", type=LABELS, required=True, help="Folder of label PNGs, or labels in shards.")
 @click.option(
-    "--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`; irn, clip-es and psa need it."
+    "--cams", type=LABELS, help="Folder of class maps of `generate --save-cams`; irn, clip-es and psa need it."
 )
 @click.option("--images", type=FOLDER, help="Folder of the photographs: for their endings, and to link them.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
@@ -30,8 +31,8 @@ from excel_cam.imports.tools import TOOLS
 @overwrite_option("Replace files that are there.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 def export(
-    trainer: str, labels: Path, cams: Path | None, images: Path | None, dataset: str | None, classes: Path | None,
-    image_url: str | None, names_from: str | None, out: Path, overwrite: bool, quiet: bool,
+    trainer: str, labels: Path | Place, cams: Path | Place | None, images: Path | None, dataset: str | None,
+    classes: Path | None, image_url: str | None, names_from: str | None, out: Path, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Write labels and class maps in the files that a trainer, a loader or a tool for correcting reads.
 
@@ -48,15 +49,16 @@ def export(
     from excel_cam.export.choose import choose_format
     from excel_cam.export.source import Export
     from excel_cam.export.write import run_export
-    from excel_cam.files.images.masks import mask_names
+    from excel_cam.labels.label_files import open_labels, open_maps
     from excel_cam.tags.name_finder import read_list
 
     refuse_two_name_sources(dataset, classes)
-    names = None if names_from is None else tuple(read_list(names_from, set(mask_names(labels)), [labels]))
-    report = reporter(quiet)
+    report, files = reporter(quiet), open_labels(labels)
+    names = None if names_from is None else tuple(read_list(names_from, set(files.names()), [labels]))
     chosen = Export(
         format=choose_format(trainer, labels, cams, dataset, classes, report, images=images, image_url=image_url),
-        labels=labels, out=out, cams=cams, images=images, names=names, overwrite=overwrite,
+        labels=files, out=out, cams=None if cams is None else open_maps(cams), images=images, names=names,
+        overwrite=overwrite,
     )  # fmt: skip
     with progress_bar(None, "image", quiet) as bar:
         counts = run_export(chosen, report, bar.update, lambda total: bar.begin(total, "image"))
@@ -65,6 +67,10 @@ def export(
     )
     if trainer in TOOLS:
         report(f"next: load {out} into {trainer}; what was corrected there comes back with")
-        report(f"      excel-cam import FILE --from {trainer} --out {labels}")
+        unpacked = labels
+        if files.folder is None:
+            unpacked = Path("labels")
+            report(f"      excel-cam unpack {labels} --to {unpacked}")
+        report(f"      excel-cam import FILE --from {trainer} --out {unpacked}")
     else:
         report(f"next: name {out} in the configuration of what trains on it")

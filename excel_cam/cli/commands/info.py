@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from excel_cam import __version__
+from excel_cam.cli.config import config_options, configured_roots
 from excel_cam.cli.terminal import show, show_record, tell
 from excel_cam.wording import readable_size
 
 _LIBRARIES = ("torch", "open_clip_torch", "numpy", "pillow", "scipy", "safetensors", "huggingface_hub", "click")
 # Extra -> what it installs
-EXTRAS = {"coco": "pycocotools", "crf": "pydensecrf2", "llm": "openai", "browser": "selenium"}
+EXTRAS = {
+    "coco": "pycocotools", "crf": "pydensecrf2", "llm": "openai", "browser": "selenium", "shards": "pyarrow",
+    "remote": "s3fs", "ray": "ray",
+}  # fmt: skip
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
 
 
 @click.command()
 @click.option("--clear", is_flag=True, help="Empty excel-cam's own caches, after saying what; weights are kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(clear: bool, as_json: bool) -> None:
+@config_options
+@click.pass_context
+def info(ctx: click.Context, /, clear: bool, as_json: bool) -> None:
     """Print what excel-cam finds here: what to paste into a bug report.
 
     \b
@@ -38,7 +45,7 @@ def info(clear: bool, as_json: bool) -> None:
         for cache in list_caches():
             tell(f"removing {_count(len(cache.files))}, {readable_size(cache.size)}: {cache.what} in {cache.folder}")
             clear_cache(cache)
-    gathered = _gather()
+    gathered = _gather(configured_roots(ctx))
     if as_json:
         show_record(gathered)
         return
@@ -46,8 +53,8 @@ def info(clear: bool, as_json: bool) -> None:
         show(line)
 
 
-def _gather() -> dict[str, Any]:
-    """All that is printed, as JSON can hold it."""
+def _gather(roots: Mapping[str, Path]) -> dict[str, Any]:
+    """All that is printed, as JSON can hold it. roots: folders of data sets from a config file."""
     import platform
 
     from excel_cam.data.found import found_data_sets
@@ -78,7 +85,7 @@ def _gather() -> dict[str, Any]:
             for known in weights_at_hand()
         ],
         "data_sets": {
-            name: {"root": str(root), "found": how} for name, (root, how) in found_data_sets(os.environ).items()
+            name: {"root": str(root), "found": how} for name, (root, how) in found_data_sets(os.environ, roots).items()
         },
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from excel_cam.cli.config import config_options
+from excel_cam.cli.config import RequiredOption, config_options
 from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.options import (
     FOLDER,
@@ -22,11 +22,26 @@ from excel_cam.cli.options import (
     settings_options,
 )
 from excel_cam.cli.progress import reporter
+from excel_cam.errors import UsageError
+
+
+class ClassesOption(RequiredOption):
+    """What photographs show has to be said; who does not know is told which command finds out."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Check the value as Click does."""
+        try:
+            return super().process_value(ctx, value)
+        except click.MissingParameter:
+            raise UsageError(
+                "label needs --classes, what the photographs show, such as cat,sofa; where that is not known, "
+                "`excel-cam tags --predict --images FOLDER --classes classes.txt --out tags.csv` predicts it"
+            ) from None
 
 
 @click.command(cls=GroupedCommand)
 @click.argument("photographs", metavar="PHOTO|DIR...", type=PHOTOGRAPHS, nargs=-1, required=True)
-@click.option("--classes", required=True, metavar="NAMES",
+@click.option("--classes", cls=ClassesOption, required=True, metavar="NAMES",
               help="What they show: cat,sofa or `cat: tabby cat,sofa` or a class list file (.txt, .json).")  # fmt: skip
 @click.option("--out", type=FOLDER, help="Folder for the labels, made if need be; beside the photographs if left out.")
 @click.option("--kb", "knowledge", type=KNOWLEDGE, metavar="NAME|FILE",

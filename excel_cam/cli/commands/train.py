@@ -106,7 +106,7 @@ def train(ctx: click.Context, /, quiet: bool, **_: Any) -> None:
     """
     from excel_cam.evaluation.training_log import draw_training_log, read_training_log
     from excel_cam.files.atomic import write_atomically
-    from excel_cam.learnt.train import train as steps_of
+    from excel_cam.learnt.training.train import train as steps_of
     from excel_cam.run.training import choose_readout, open_training, read_out, write_readout
 
     p = ctx.params
@@ -140,7 +140,7 @@ def train(ctx: click.Context, /, quiet: bool, **_: Any) -> None:
 def _order(ctx: click.Context) -> TrainingOrder:
     """The run as asked for."""
     from excel_cam.data.source import Source
-    from excel_cam.learnt.training_settings import TrainingSettings, training_preset
+    from excel_cam.learnt.training.settings import TrainingSettings, training_preset
     from excel_cam.run.training import TrainingOrder
 
     p = ctx.params

@@ -10,16 +10,17 @@ import click
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.exits import EXIT_SOME_FAILED
-from excel_cam.cli.options import FILE, FOLDER, refuse_two_name_sources
+from excel_cam.cli.options import FILE, FOLDER, LABELS, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
+from excel_cam.files.storage import Place
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 
 
 @click.command()
-@click.argument("labels", type=FOLDER)
+@click.argument("labels", type=LABELS)
 @click.option("--images", type=FOLDER, help="Folder of the photographs; demo has its own, and its truth.")
 @click.option("--truth", type=FOLDER, help="Folder of ground-truth PNGs; not every label needs one.")
-@click.option("--cams", type=FOLDER, help="Folder of class maps of `generate --save-cams`: heat maps, and doubt.")
+@click.option("--cams", type=LABELS, help="Folder of class maps of `generate --save-cams`: heat maps, and doubt.")
 @click.option("--dataset", type=click.Choice(list(NAMED_CLASSES)), help="Class names by data set.")
 @click.option("--classes", type=FILE, help="Class names from a file; if left out, from the labels' run.json.")
 @click.option("--list", "names_from", metavar="FILE", help="Show only the names in this file; - is standard input.")
@@ -36,7 +37,7 @@ from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @click.pass_context
 def view(
-    ctx: click.Context, /, labels: Path, images: Path | None, truth: Path | None, cams: Path | None,
+    ctx: click.Context, /, labels: Path | Place, images: Path | None, truth: Path | None, cams: Path | Place | None,
     dataset: str | None, classes: Path | None, names_from: str | None, names: str | None, out: Path | None, order: str,
     limit: int, strip: Path | None, rows: int | None, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -52,8 +53,8 @@ def view(
     are 255 or touch another class. The page says which, and can be filtered by class and sorted by doubt, IoU and name.
     Exit status: 0 all shown, 1 error, 2 usage, 3 some photographs could not be read.
     """
-    from excel_cam.files.images.masks import mask_names
     from excel_cam.labels.folder import has_background_class, required_class_names, truth_masks
+    from excel_cam.labels.label_files import open_labels, open_maps
     from excel_cam.report.strip import MOST_ROWS
     from excel_cam.report.write import ReportRequest, write_report
     from excel_cam.tags.name_finder import read_list
@@ -65,15 +66,15 @@ def view(
         raise click.UsageError("Missing option '--images': the folder of the photographs.")
     if names_from is not None and names is not None:
         raise click.UsageError("give the names with either --list or --names")
-    named = None
+    files, named = open_labels(labels), None
     if names_from is not None or names is not None:
         asked = io.StringIO(names.replace(",", "\n")) if names is not None else cast(str, names_from)
-        named = read_list(asked, set(mask_names(labels)), [labels, images])
+        named = read_list(asked, set(files.names()), [labels, images])
     if rows is None:
         rows = 6 if names is None or named is None else min(len(named), MOST_ROWS)
     class_names = required_class_names(labels, dataset, classes, reporter(quiet))
     chosen = ReportRequest(
-        labels=labels, images=images, class_names=class_names, cams=cams,
+        labels=files, images=images, class_names=class_names, cams=None if cams is None else open_maps(cams),
         has_background=has_background_class(labels, dataset),
         truth=None if truth is None else truth_masks(truth, labels, dataset, classes), names=named, out=out,
         order=order, limit=limit, strip=strip, rows=rows, overwrite=overwrite,

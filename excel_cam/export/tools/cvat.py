@@ -63,7 +63,7 @@ class CVAT(Format):
 
     def bytes_of(self, image: LabelledImage) -> int:
         """Two masks in colours."""
-        return 4 * image.label.stat().st_size
+        return 4 * image.label_bytes
 
     def check_name(self, name: str) -> None:
         """Lines are stripped, and those that begin with # left out."""

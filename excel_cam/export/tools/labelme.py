@@ -57,7 +57,7 @@ class Labelme(Format):
 
     def bytes_of(self, image: LabelledImage) -> int:
         """Corners in decimal digits."""
-        return 10 * image.label.stat().st_size + 400
+        return 10 * image.label_bytes + 400
 
     def check_suffixes(self, suffixes: set[str]) -> None:
         """A photograph beside its JSON must not be one."""

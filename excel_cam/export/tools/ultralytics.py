@@ -49,7 +49,7 @@ class Ultralytics(MaskFormat):
 
     def bytes_of(self, image: LabelledImage) -> int:
         """The mask, and corners in decimal digits."""
-        return 6 * image.label.stat().st_size
+        return 6 * image.label_bytes
 
     def check_name(self, name: str) -> None:
         """Its list is read line by line, stripped, and the last folder `images` of a path is swapped."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from excel_cam.files.storage import Place
 from excel_cam.wording import readable_size
 
 _BLOCK = 1 << 20
 
 
-def read_bounded(path: Path, most_bytes: int) -> bytes:
-    """The bytes of a file; ValueError where it has more than `most_bytes`, OSError where it cannot be read."""
+def read_bounded(path: Path | Place, most_bytes: int) -> bytes:
+    """The bytes of a file; ValueError where it has more than `most_bytes`, OSError where it cannot be read.
+
+    A place that cannot be read raises `DataError`.
+    """
     content = bytearray()
-    with path.open("rb") as stream:
+    with path.reading() if isinstance(path, Place) else path.open("rb") as stream:
         # Block by block: Python makes room for as many bytes as are asked for before it reads any.
         while block := stream.read(_BLOCK):
             content += block

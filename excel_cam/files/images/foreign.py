@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import TiffImagePlugin
 
@@ -32,10 +34,13 @@ _BRANDS = {"avif": "AVIF", "avis": "AVIF", "crx ": "Canon raw"}  # of the contai
 _HEIC_BRANDS = ("heic", "heix", "hevc", "hevx", "heim", "heis", "mif1", "msf1")
 
 
-def describe_unread(path: Path) -> str | None:
-    """What a file is that is not read, and what to do; None where that is not known."""
+def describe_unread(source: Path | bytes, name: str) -> str | None:
+    """What a file, or the bytes of one, is that is not read, and what to do; None where that is not known.
+
+    name: the file's, whose ending may tell.
+    """
     try:
-        with path.open("rb") as stream:
+        with _opened(source) as stream:
             start = stream.read(64)
     except OSError:
         return None
@@ -47,18 +52,22 @@ def describe_unread(path: Path) -> str | None:
         if (kind := "HEIC" if brand in _HEIC_BRANDS else _BRANDS.get(brand)) is not None:
             return f"{kind} is not read: convert it to JPEG or PNG"
         return "a film, not a photograph; take single frames of it as JPEG or PNG"
-    if bands := _describe_bands(path, start):
+    if bands := _describe_bands(source, start):
         return bands
-    suffix = os.path.splitext(path.name)[1].lower()
+    suffix = os.path.splitext(name)[1].lower()
     return f"{UNREAD_SUFFIXES[suffix]} is not read: convert it to JPEG or PNG" if suffix in UNREAD_SUFFIXES else None
 
 
-def _describe_bands(path: Path, start: bytes) -> str | None:
+def _opened(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _describe_bands(source: Path | bytes, start: bytes) -> str | None:
     """A TIFF by its number of bands, bits and kind of numbers, where its directory tells them."""
     if start[:4] not in (b"II*\0", b"MM\0*"):
         return None
     try:
-        with path.open("rb") as stream:
+        with _opened(source) as stream:
             directory = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
             stream.seek(directory.next)
             directory.load(stream)

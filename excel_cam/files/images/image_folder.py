@@ -64,11 +64,12 @@ def scan_images(root: Path, labels_folder: Path | None = None, required: bool = 
             if holds_record(names):
                 runs.append(prefix)
             products = products_among(names, os.path.join(root, prefix), any(map(prefix.startswith, runs)))
+            folder_path = Path(root, prefix)  # parsed once, not for each of its files
             for entry in files:
                 if entry.name in products:
                     continue
                 stem, suffix = os.path.splitext(entry.name)
-                name, path = prefix + stem, Path(entry.path)
+                name, path = prefix + stem, folder_path / entry.name
                 if suffix.lower() in UNREAD_SUFFIXES:
                     unread[name] = path
                 # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.

@@ -19,6 +19,7 @@ from excel_cam.files.images.image_folder import walk_folders
 from excel_cam.files.images.open_image import MASKS, open_image, require_plain_file
 from excel_cam.files.images.png_chunks import GREY, read_png_head
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.part import File, open_file
 
 MASK_SUFFIX = ".png"
 _COUNTED_AT_ONCE = 1 << 22  # pixels
@@ -89,58 +90,58 @@ class DecodedPng:
     bits: int
 
 
-def decode_png(path: Path) -> DecodedPng:
+def decode_png(file: File) -> DecodedPng:
     """Read a PNG that is whole to its last checksum.
 
     Raises one of `DAMAGE_ERRORS` for one that is not, `MachineError` where that is not the file's fault.
     """
     try:
-        require_plain_file(path)
-        with path.open("rb") as stream:
+        require_plain_file(file)
+        with open_file(file) as stream:
             head = read_png_head(stream)
-        with open_image(path, MASKS) as picture:
+        with open_image(file, MASKS) as picture:
             mode, pixels = picture.mode, np.asarray(picture)
     except (OSError, MemoryError) as error:
-        raise_if_machine(error, path)
+        raise_if_machine(error, file)
         raise
     if head.colour_type == GREY and head.bits in (2, 4):  # which the decoder stretches to 0..255
         pixels = pixels // (255 // (2**head.bits - 1))
     return DecodedPng(mode, pixels, head.bits)
 
 
-def read_indices(path: Path) -> NDArray[Any]:
+def read_indices(file: File) -> NDArray[Any]:
     """(H, W) values of a PNG of class indices, whatever they stand for; a palette gives indices, not colours.
 
     Raises DataError for a damaged file and a coloured or 1-bit picture.
     """
     try:
-        picture = decode_png(path)
+        picture = decode_png(file)
     except DAMAGE_ERRORS as error:
-        raise DataError(f"{path}: expected a PNG of class indices, cannot read it ({error}); make it again") from error
+        raise DataError(f"{file}: expected a PNG of class indices, cannot read it ({error}); make it again") from error
     mode, mask = picture.mode, picture.pixels
     if mode == "1":  # readers disagree whether its white means class 1 or 255
-        raise DataError(f"{path}: expected class indices, got a 1-bit picture; save it again as 8-bit L")
+        raise DataError(f"{file}: expected class indices, got a 1-bit picture; save it again as 8-bit L")
     if mode not in INDEX_MODES:
         raise DataError(
-            f"{path}: expected class indices (PNG mode L or P), got a coloured picture (mode {mode}); "
+            f"{file}: expected class indices (PNG mode L or P), got a coloured picture (mode {mode}); "
             "save it again with one class index per pixel"
         )
     return mask
 
 
-def read_mask(path: Path, greatest: int, class_count: int | None = None) -> np.ndarray:
+def read_mask(file: File, greatest: int, class_count: int | None = None) -> np.ndarray:
     """(H, W) integer class indices of a PNG, each in 0..`greatest` or 255; a palette gives indices, not colours.
 
     class_count: the number of classes, where it is not `greatest`, as without a background class.
     Raises DataError for a damaged file, a coloured or 1-bit picture, and values out of range.
     """
-    mask = read_indices(path)
+    mask = read_indices(file)
     wrong = (mask > greatest) & (mask != IGNORE)
     if wrong.any():
         row, column = divmod(int(np.argmax(wrong)), wrong.shape[1])
         classes = greatest if class_count is None else class_count
         raise DataError(
-            f"{path}: expected values 0..{greatest} ({classes} classes) or 255, got {mask[row, column]} at "
+            f"{file}: expected values 0..{greatest} ({classes} classes) or 255, got {mask[row, column]} at "
             f"row {row}, column {column} ({np.count_nonzero(wrong)} such pixels); check the class list and the mask"
         )
     return mask

@@ -8,6 +8,7 @@ ours stand in their place only while an image is open here.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import threading
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
+
+from excel_cam.files.part import File, Part
 
 PHOTOGRAPHS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 MASKS = ("PNG",)
@@ -56,22 +59,26 @@ class _OwnLimits:
 _own_limits = _OwnLimits()
 
 
-def require_plain_file(path: Path) -> None:
+def require_plain_file(file: File) -> None:
     """Raise OSError for what is not a plain file: a pipe or device would be waited for, or never end."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "not a file", str(path))
+    if isinstance(file, Path) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError(errno.EINVAL, "not a file", str(file))
 
 
 @contextmanager
-def open_image(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def open_image(source: File | bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """A Pillow image of one of `formats`, which may be decoded inside the block; its size is admitted.
 
-    formats: PHOTOGRAPHS or MASKS. At most MAX_PIXELS pixels, and of masks MAX_MASK_BYTES bytes, will be decoded.
+    source: its file, or the bytes of one. formats: PHOTOGRAPHS or MASKS. At most MAX_PIXELS pixels, and of masks
+    MAX_MASK_BYTES bytes, will be decoded.
     Raises `Image.DecompressionBombError` for more, by the file's header; OSError for what is not a plain file; and
     what Pillow raises: UnidentifiedImageError for another format, nearly anything for a damaged file.
     """
-    require_plain_file(path)
-    with _own_limits, Image.open(path, formats=formats) as image:
+    content = source.content() if isinstance(source, Part) else source
+    if isinstance(content, Path):
+        require_plain_file(content)
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    with _own_limits, Image.open(file, formats=formats) as image:
         pixels, size = image.width * image.height, f"{image.width:,} x {image.height:,} pixels"
         if pixels > MAX_PIXELS:
             raise Image.DecompressionBombError(

@@ -64,23 +64,27 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return read_photograph(path).pixels
 
 
-def read_photograph(path: Path, working_pixels: int | None = None) -> Photograph:
+def read_photograph(
+    source: Path | bytes, working_pixels: int | None = None, where: str | None = None
+) -> Photograph:  # fmt: skip
     """Decode one photograph; above `working_pixels` (None: no bound) its pixels are reduced to about so many.
 
+    source: its file, or the bytes of one, which `where` names in errors.
     Raises `ImageError` with a reason a person understands: missing, empty, damaged, cut off, not an image, too large;
     `MachineError` where not the file is at fault.
     """
+    name = where or str(source)
     try:
         with (
-            open_image(path, PHOTOGRAPHS) as image,
+            open_image(source, PHOTOGRAPHS) as image,
             _one_large_image if image.width * image.height > LARGE_PIXELS else nullcontext(),
         ):
             return _decode(image, working_pixels)
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such image") from None
+        raise ImageError(f"{name}: no such image") from None
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
-        raise_if_machine(error, path)
-        raise ImageError(f"{path}: {_reason(path, error)}") from None
+        raise_if_machine(error, name)
+        raise ImageError(f"{name}: {_reason(source, name, error)}") from None
 
 
 def decode_photograph(image: Image.Image, working_pixels: int | None, where: str) -> Photograph:
@@ -106,7 +110,7 @@ def stored_sizes(path: Path) -> set[tuple[int, int]]:
             return {size, size[::-1]} if image.format == "TIFF" else {size}
     except Exception as error:  # as above
         raise_if_machine(error, path)
-        raise ImageError(f"{path}: {_reason(path, error)}") from None
+        raise ImageError(f"{path}: {_reason(path, str(path), error)}") from None
 
 
 def stored_orientation(path: Path) -> int:
@@ -116,14 +120,14 @@ def stored_orientation(path: Path) -> int:
             return _orientation(image)
     except Exception as error:  # as above
         raise_if_machine(error, path)
-        raise ImageError(f"{path}: {_reason(path, error)}") from None
+        raise ImageError(f"{path}: {_reason(path, str(path), error)}") from None
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(source: Path | bytes, name: str, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        if path.stat().st_size == 0:
+        if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
             return "the file is empty"
-        if (foreign := describe_unread(path)) is not None:
+        if (foreign := describe_unread(source, name)) is not None:
             return foreign
         return f"not an image, or damaged from its beginning; these formats are read: {', '.join(PHOTOGRAPHS)}"
     if isinstance(error, OSError) and error.strerror:

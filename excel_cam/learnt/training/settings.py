@@ -104,6 +104,7 @@ def check_learnable(settings: Settings, has_background: bool) -> None:
         "--attention": (settings.attention, "svc"),
         "--scales": (views, "1"),
         "--flip": (settings.flip, False),
+        "--windows": (settings.windows, "off"),
         "--affinity": (settings.affinity, True),
     }
     for flag, (value, expected) in fixed.items():

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from excel_cam.classes import IGNORE
 from excel_cam.learnt.labels import GRID_DTYPE, class_maps, crop_labels, patch_affinity
-from excel_cam.learnt.losses import DIVERSITY_WEIGHT, diversity_loss, enlarge, pair_targets, segmentation_loss
 from excel_cam.learnt.network import Network
-from excel_cam.learnt.pooling import Pool
 from excel_cam.learnt.relation import mean_of_image, relation_attention, relation_scores
-from excel_cam.learnt.training_settings import TrainingSettings
+from excel_cam.learnt.training.losses import DIVERSITY_WEIGHT, diversity_loss, enlarge, pair_targets, segmentation_loss
+from excel_cam.learnt.training.pooling import Pool
+from excel_cam.learnt.training.settings import TrainingSettings
 from excel_cam.method.calibration import StaticPass, encode_static, grid_side
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank

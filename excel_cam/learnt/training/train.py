@@ -28,12 +28,12 @@ from excel_cam.learnt.checkpoint import (
     write_adapter,
     write_checkpoint,
 )
-from excel_cam.learnt.crops import Crop, CropChoices, check_batch, crop_batches
-from excel_cam.learnt.draws import channel_factors
-from excel_cam.learnt.learner import CropBatch, Learner
 from excel_cam.learnt.network import Network, NetworkShape
-from excel_cam.learnt.pooling import Pool, joined_pool
-from excel_cam.learnt.training_settings import TrainingSettings, check_learnable
+from excel_cam.learnt.training.crops import Crop, CropChoices, check_batch, crop_batches
+from excel_cam.learnt.training.draws import channel_factors
+from excel_cam.learnt.training.learner import CropBatch, Learner
+from excel_cam.learnt.training.pooling import Pool, joined_pool
+from excel_cam.learnt.training.settings import TrainingSettings, check_learnable
 from excel_cam.method.images import normalise
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from excel_cam.data.dataset import Sample
 from excel_cam.errors import DataError, ImageError
 from excel_cam.files.images.photographs import read_photograph
-from excel_cam.learnt.draws import CropDraw, draw_crop, epoch_order, scaled_size
+from excel_cam.learnt.training.draws import CropDraw, draw_crop, epoch_order, scaled_size
 
 PREFETCHED = 4  # batches that each worker is ahead
 

@@ -1,0 +1,1 @@
+"""Commands on labels that many processes make: how far they are, and those in shards as files."""

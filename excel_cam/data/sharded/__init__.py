@@ -1,0 +1,1 @@
+"""Photographs by the thousand million: in webdataset's tars, or named by a manifest; a shard of them at a time."""

@@ -1,0 +1,1 @@
+"""What lies behind an address: the storage libraries, what they are told, and what is made of their errors."""

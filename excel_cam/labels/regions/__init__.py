@@ -1,0 +1,1 @@
+"""The vote of regions: labels whose edges follow what a segmenter found."""

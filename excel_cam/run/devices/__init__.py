@@ -1,0 +1,1 @@
+"""All devices of one machine by one command: a process for each, started, watched and ended by this one."""

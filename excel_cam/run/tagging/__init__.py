@@ -1,0 +1,1 @@
+"""`excel-cam tags --predict`: photographs and class names → scores, and tags chosen by them."""
