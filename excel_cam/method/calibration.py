@@ -10,13 +10,16 @@ original path and never feeding back into it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from excel_cam.errors import ModelError
+
+if TYPE_CHECKING:
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 ATTENTION_BLOCKS = 6  # blocks whose attention maps are averaged into A
 
@@ -77,7 +80,8 @@ class _Projections:
 
 
 def check_image_tower(visual: nn.Module, model_name: str) -> VisionTransformer:
-    """Return the image tower if the method can work on it; raises `ModelError` with the reason if it cannot."""
+    """Return open_clip's image tower if the method can work on it; raises `ModelError` with the reason if it cannot."""
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer  # takes seconds, here alone
 
     def refuse(reason: str) -> ModelError:
         return ModelError(
@@ -122,15 +126,15 @@ def encode_images(
     for index, block in enumerate(layers):
         if index == calibrated_from:
             calibrated = original
-        step = _attend(block, original, index >= calibrated_from, _keeps_map(index, layers))
+        # The original path's patches end in the last block: only its class token is used after that one's map.
+        is_end = index == len(layers) - 1 and calibrated_from < len(layers)
+        step = _attend(block, original, index >= calibrated_from, _keeps_map(index, layers), is_end)
         if index >= calibrated_from:
             correlation = _intra_correlation(step.projections, attention)
             calibrated = calibrated + _attend_alike(block, step.projections.value, correlation, relation)
         if step.attention is not None:
             maps.append(step.attention)
-        original = original + step.attended
-        if index == len(layers) - 1 and calibrated_from < len(layers):
-            original = original[:, :1]  # the original path's patches end here: only its class token is used below
+        original = (original[:, :1] if is_end else original) + step.attended
         original = original + _perceive(block, original)
 
     tokens = original if calibrated_from == len(layers) else torch.cat([original, calibrated[:, 1:]], dim=1)
@@ -191,8 +195,8 @@ def encode_static(
 class _Attended:
     """One block's attention on the original path.
 
-    attended: (n, 1 + N, width) float32, to be added to the tokens. attention: the block's map as step 3 keeps it,
-    (n, 1 + N, 1 + N) float32, or None.
+    attended: (n, 1 + N, width) float32, to be added to the tokens; (n, 1, width) for the class token alone.
+    attention: the block's map as step 3 keeps it, (n, 1 + N, 1 + N) float32, or None.
     """
 
     projections: _Projections
@@ -200,7 +204,9 @@ class _Attended:
     attention: Tensor | None
 
 
-def _attend(block: ResidualAttentionBlock, tokens: Tensor, is_calibrated: bool, keeps_map: bool) -> _Attended:
+def _attend(
+    block: ResidualAttentionBlock, tokens: Tensor, is_calibrated: bool, keeps_map: bool, class_alone: bool = False
+) -> _Attended:
     projections = _project(block, tokens)
     query, key, value = projections.query, projections.key, projections.value
     if not keeps_map:
@@ -210,7 +216,8 @@ def _attend(block: ResidualAttentionBlock, tokens: Tensor, is_calibrated: bool, 
     # Heads are summed in calibrated blocks but averaged in the others, as the release has it: the calibrated
     # blocks weigh `heads` times as much in A.
     kept = probabilities.sum(dim=1) if is_calibrated else probabilities.mean(dim=1)
-    return _Attended(projections, _project_out(block, probabilities.to(value.dtype) @ value), kept)
+    rows = probabilities[:, :, :1] if class_alone else probabilities
+    return _Attended(projections, _project_out(block, rows.to(value.dtype) @ value), kept)
 
 
 def _perceive(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.model import convert_weights_to_lp
-from open_clip.transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from excel_cam.errors import ModelError
 from excel_cam.files.json_file import read_json
 from excel_cam.files.processors import processors
 from excel_cam.method.calibration import check_image_tower
-from excel_cam.model.tokenizer import KnownWords
+from excel_cam.model.tokenizer import ClipTokenizer, KnownWords
+from excel_cam.model.towers.clip_towers import ClipTowers, build_towers, covers
+from excel_cam.model.towers.configuration import add_configuration, find_configuration, open_clip_version
+from excel_cam.model.towers.other import build_with_open_clip, encode_with_open_clip
 from excel_cam.model.weight_files import hash_weights
-from excel_cam.model.weights import first_line, fit_weights, locate_pretrained, quiet_logs, read_weights
+from excel_cam.model.weights import fit_weights, locate_pretrained, read_weights
 from excel_cam.model.words_file import read_words
 from excel_cam.settings import ModelChoice
 from excel_cam.shipped import configuration_file, locate_shipped
@@ -45,9 +45,9 @@ class ClipModel:
     weights: Path
     device: torch.device
     precision: str  # fp32, bf16 or fp16: dtype of the image tower's matrix products
-    visual: VisionTransformer  # `towers.visual`, on `device`
-    towers: Any  # open_clip.CLIP or CustomTextCLIP
-    tokenizer: open_clip.SimpleTokenizer
+    visual: Any  # `towers.visual`, on `device`: our ImageTower, or open_clip's VisionTransformer
+    towers: Any  # ClipTowers, or of rarer makes open_clip's CLIP or CustomTextCLIP
+    tokenizer: Any  # ClipTokenizer, or open_clip's SimpleTokenizer with options of a model's own
 
     @property
     def patch(self) -> int:
@@ -93,20 +93,11 @@ class ClipModel:
         return rows
 
     def _encode_tokens(self, tokens: Tensor) -> Tensor:
-        towers = self.towers
-        if not isinstance(towers, open_clip.CLIP) or towers.text_pool_type != "argmax" or towers.attn_mask is None:
-            return towers.encode_text(tokens)
+        if not isinstance(self.towers, ClipTowers):
+            return encode_with_open_clip(self.towers, tokens)
         # Under a causal mask nothing after the end-of-text token can reach it, so the padding is not worth computing:
-        # this takes a third of the time of encode_text on sentences of usual length.
-        length = int(tokens.argmax(dim=-1).max()) + 1
-        tokens = tokens[:, :length]
-        states = towers.token_embedding(tokens) + towers.positional_embedding[:length]
-        states = towers.ln_final(towers.transformer(states, attn_mask=towers.attn_mask[:length, :length]))
-        pooled = states[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
-        projection = towers.text_projection
-        if projection is None:
-            return pooled
-        return projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
+        # this takes a third of the time of all tokens on sentences of usual length.
+        return self.towers.encode_text(tokens[:, : int(tokens.argmax(dim=-1).max()) + 1])
 
 
 def load_model(
@@ -154,18 +145,29 @@ def load_model(
     state, quick_gelu = read_weights(path)
     _check_activation(path, quick_gelu, name, bool(config.get("quick_gelu")))
     towers, tokenizer = _build(name, config, read_words(choice.name))
-    visual = check_image_tower(towers.visual, name)
+    visual = towers.visual if isinstance(towers, ClipTowers) else check_image_tower(towers.visual, name)
     fit_weights(towers, state, name, path)
     towers.requires_grad_(False)
     if target.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions; float32 is to mean float32
     if target.index is not None:
         torch.cuda.set_device(target)  # pinned memory belongs to the current device: others are left alone
-    convert_weights_to_lp(visual, DTYPES[precision])
+    _lower_precision(visual, DTYPES[precision])
     return ClipModel(
         name=name, fingerprint=hash_weights(path), weights=path, device=target, precision=precision,
         visual=visual.to(target), towers=towers, tokenizer=tokenizer,
     )  # fmt: skip
+
+
+def _lower_precision(visual: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the factors of an image tower's matrix products in `dtype`; norms and embeddings stay as they are."""
+    for part in visual.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            part.to(dtype)
+        elif isinstance(part, nn.MultiheadAttention):
+            for factor in (part.in_proj_weight, part.in_proj_bias):
+                factor.data = factor.data.to(dtype)
+    visual.proj.data = visual.proj.data.to(dtype)
 
 
 def computing_threads(asked: int | None) -> int:
@@ -237,15 +239,12 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
             or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg"))
         ):
             raise ModelError(f"{path}: not an open_clip model configuration (embed_dim, vision_cfg, text_cfg)")
-        open_clip.add_model_config(path)
-        name = path.stem
+        name = add_configuration(path, config)
     registered = name.replace("/", "-")  # OpenAI writes ViT-B/16
     # A colon makes open_clip look elsewhere (hf-hub:, local-dir:); only names it has at hand are taken here.
-    config = None if ":" in name else open_clip.get_model_config(registered)
+    config = None if ":" in name else find_configuration(registered)
     if config is None:
-        raise ModelError(
-            f"model '{name}' is not known to open_clip {open_clip.__version__}; use e.g. {ModelChoice.name}"
-        )
+        raise ModelError(f"model '{name}' is not known to open_clip {open_clip_version()}; use e.g. {ModelChoice.name}")
     name, vision, text = registered, config["vision_cfg"], config["text_cfg"]
     if vision.get("timm_model_name") or isinstance(vision.get("layers"), list):
         kind = "a timm model" if vision.get("timm_model_name") else "a ResNet, without class token"
@@ -259,21 +258,18 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
     return name, config
 
 
-def _build(name: str, config: dict[str, Any], words: dict[str, Any] | None) -> tuple[Any, open_clip.SimpleTokenizer]:
+def _build(name: str, config: dict[str, Any], words: dict[str, Any] | None) -> tuple[Any, Any]:
     """The two towers, their weights still to be filled in, and the tokenizer; raises `ModelError`.
 
     words: what the words file beside the configuration holds, where there is one.
     """
-    text = config["text_cfg"]
-    with quiet_logs():  # open_clip warns of random weights
-        try:
-            towers = open_clip.create_model(name, pretrained=None, load_weights=False, pretrained_text=False).eval()
-            tokenizer = open_clip.SimpleTokenizer(**text.get("tokenizer_kwargs", {}))
-        except Exception as error:  # odd values in a configuration lead open_clip into whatever comes
-            raise ModelError(f"model {name} cannot be built: {first_line(error)}") from None
+    if covers(config):
+        towers, tokenizer = build_towers(config), ClipTokenizer()
+    else:
+        towers, tokenizer = build_with_open_clip(name, config)
     if words is not None:
         return towers, KnownWords(words["tokens"], towers.vocab_size, name)
-    if (entries := text.get("vocab_size", tokenizer.vocab_size)) < tokenizer.vocab_size:
+    if (entries := config["text_cfg"].get("vocab_size", tokenizer.vocab_size)) < tokenizer.vocab_size:
         raise ModelError(
             f"model {name} cannot be used: its vocabulary has {entries} entries, CLIP's tokenizer "
             f"{tokenizer.vocab_size}; choose e.g. {ModelChoice.name}"

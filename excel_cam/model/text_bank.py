@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import open_clip
 from numpy.typing import NDArray
 
 from excel_cam.errors import KnowledgeError, OutputError
@@ -23,6 +22,7 @@ from excel_cam.method.clustering import cluster_centres
 from excel_cam.method.enrichment import enrich_rows
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_rows import prompt_rows, sentence_rows, sentence_slices
+from excel_cam.model.towers.configuration import find_configuration
 from excel_cam.settings import Settings
 
 FORMAT = 1  # raised when the meaning of a cached file changes
@@ -74,7 +74,7 @@ def build_text_bank(knowledge: KnowledgeBase, model: ClipModel, settings: Settin
     # A configuration file may change under its name, and its number of heads shows in no weight's shape.
     key = hash_json(
         {"format": FORMAT, "knowledge": knowledge.content(), "model": model.name,
-         "configuration": open_clip.get_model_config(model.name), "weights": model.fingerprint,
+         "configuration": find_configuration(model.name), "weights": model.fingerprint,
          "tokens": model.known_tokens, "settings": settings.group("text")}
     )  # fmt: skip
     # Safe as a file name, whatever the knowledge base calls itself.

@@ -17,9 +17,6 @@ from urllib.request import getproxies
 import huggingface_hub.constants
 import torch
 from huggingface_hub import try_to_load_from_cache
-from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-from open_clip.model import convert_to_custom_text_state_dict
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -31,6 +28,16 @@ from excel_cam.model.torchscript import is_torchscript, read_torchscript, refuse
 from excel_cam.model.transformers_layout import has_transformers_names, to_open_clip
 from excel_cam.model.weight_files import foreign_file, is_safetensors, shard_advice, weight_files
 
+# Where open_clip looks for OpenAI's weights, so that those at hand are found without importing it.
+OPENAI_REPOSITORIES = {
+    "ViT-B-32-quickgelu": "timm/vit_base_patch32_clip_224.openai/",
+    "ViT-B-16-quickgelu": "timm/vit_base_patch16_clip_224.openai/",
+    "ViT-L-14-quickgelu": "timm/vit_large_patch14_clip_224.openai/",
+    "ViT-L-14-336-quickgelu": "timm/vit_large_patch14_clip_336.openai/",
+}
+# What open_clip calls a repository's weights, in the order in which it asks for them.
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
 # Numbers that OpenAI's archives keep among the tensors.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -40,6 +47,11 @@ def locate_pretrained(name: str, config: dict[str, Any], tag: str) -> Path:
 
     Raises `ModelError` when the tag is unknown, belongs to another activation, or the file cannot be had.
     """
+    known = {"hf_hub": OPENAI_REPOSITORIES.get(name, "")}
+    if tag == "openai" and config.get("quick_gelu") and (cached := cached_weights(known)):
+        return cached
+    from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+
     record = get_pretrained_cfg(name, tag)
     if not record:
         tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
@@ -75,7 +87,7 @@ def cached_weights(record: dict[str, Any]) -> Path | None:
     Found without any network; None where they are not there.
     """
     repository, _, file = record.get("hf_hub", "").rpartition("/")
-    names = [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    names = list(HUB_FILES)
     if file:
         stem, suffix = os.path.splitext(file)
         names = [f"{stem}.safetensors", file] if suffix in (".bin", ".pth") else [file]
@@ -182,7 +194,7 @@ def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, pat
     """
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         # A plain CLIP checkpoint for a model with a text module of its own.
-        state = convert_to_custom_text_state_dict(state)
+        state = _with_text_module(state)
     expected = model.state_dict()
     refusal = f"{path}: the weights do not fit model {name}:"
     for key, tensor in expected.items():
@@ -201,6 +213,12 @@ def fit_weights(model: torch.nn.Module, state: dict[str, Tensor], name: str, pat
     if extra := [key for key in state if key not in expected]:
         raise ModelError(f"{refusal} the file has tensor {extra[0]!r}, which the model lacks")
     model.load_state_dict(state)
+
+
+def _with_text_module(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A plain CLIP's tensors by the names they have where the text tower is a module of its own."""
+    own = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
+    return {f"text.{key}" if key.startswith(own) else key: tensor for key, tensor in state.items()}
 
 
 @contextmanager

@@ -408,7 +408,7 @@ def test_cached_weights_need_no_network(
     tiny_safetensors: Path, hub_cache: Path, registry: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry()
-    monkeypatch.setattr(weights, "download_pretrained", lambda _: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda _: pytest.fail("the hub was asked"))
     snapshot = fill_cache(hub_cache, tiny_safetensors, "open_clip_model.safetensors")
     assert locate_pretrained("tiny-quickgelu", {"quick_gelu": True}, "generated") == snapshot
 
@@ -420,7 +420,7 @@ def test_an_address_that_cannot_be_looked_up_ends_without_the_clients_retries(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.invalid")
     monkeypatch.setattr(weights, "getproxies", dict)
-    monkeypatch.setattr(weights, "download_pretrained", lambda _: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda _: pytest.fail("the hub was asked"))
     text = refusal(lambda: locate_pretrained("tiny-quickgelu", {"quick_gelu": True}, "generated"))
     assert "(gaierror)" in text
     assert "--weights FILE" in text
@@ -498,7 +498,7 @@ def test_the_hubs_own_complaints_are_held_back(
         hub_log.warning("Retrying in 1s [Retry 1/5].")
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(weights, "download_pretrained", fail)
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
     text = refusal(lambda: locate_pretrained("tiny-quickgelu", {"quick_gelu": True}, "generated"))
     assert "(ConnectionError)" in text
     assert caplog.records == []
@@ -512,7 +512,7 @@ def test_weights_with_an_address_but_no_repository(
     def fail(record: object) -> str:
         raise OSError("no route")
 
-    monkeypatch.setattr(weights, "download_pretrained", fail)
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
     record = {"url": "https://example.org/tiny.pt", "hf_hub": "", "quick_gelu": True}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-quickgelu", {"generated": record})
     text = refusal(lambda: locate_pretrained("tiny-quickgelu", {"quick_gelu": True}, "generated"))
