@@ -26,7 +26,7 @@ from excel_cam.files.atomic import write_atomically
 from excel_cam.files.machine import raise_if_machine
 from excel_cam.files.part import File, open_file
 
-MAX_BYTES = 256 << 20  # of one image's maps unpacked; 255 classes on a grid of 700 x 700 have 250 MB
+MAX_BYTES = 144 << 20  # of one image's maps unpacked; 255 classes on the largest grid, 2^18 patches, have 134 MB
 _PARTS = ("high", "keys", "low", "maps", "size")
 _INPUT = "input"
 MAX_INPUT_PIXELS = 2**31  # --working-pixels is 2^26 at most, and windows enlarge what they show

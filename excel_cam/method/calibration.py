@@ -126,15 +126,15 @@ def encode_images(
     for index, block in enumerate(layers):
         if index == calibrated_from:
             calibrated = original
-        # The original path's patches end in the last block: only its class token is used after that one's map.
-        is_end = index == len(layers) - 1 and calibrated_from < len(layers)
-        step = _attend(block, original, index >= calibrated_from, _keeps_map(index, layers), is_end)
+        step = _attend(block, original, index >= calibrated_from, _keeps_map(index, layers))
         if index >= calibrated_from:
             correlation = _intra_correlation(step.projections, attention)
             calibrated = calibrated + _attend_alike(block, step.projections.value, correlation, relation)
         if step.attention is not None:
             maps.append(step.attention)
-        original = (original[:, :1] if is_end else original) + step.attended
+        original = original + step.attended
+        if index == len(layers) - 1 and calibrated_from < len(layers):
+            original = original[:, :1]  # the original path's patches end here: only its class token is used below
         original = original + _perceive(block, original)
 
     tokens = original if calibrated_from == len(layers) else torch.cat([original, calibrated[:, 1:]], dim=1)
@@ -195,8 +195,8 @@ def encode_static(
 class _Attended:
     """One block's attention on the original path.
 
-    attended: (n, 1 + N, width) float32, to be added to the tokens; (n, 1, width) for the class token alone.
-    attention: the block's map as step 3 keeps it, (n, 1 + N, 1 + N) float32, or None.
+    attended: (n, 1 + N, width) float32, to be added to the tokens. attention: the block's map as step 3 keeps it,
+    (n, 1 + N, 1 + N) float32, or None.
     """
 
     projections: _Projections
@@ -204,9 +204,7 @@ class _Attended:
     attention: Tensor | None
 
 
-def _attend(
-    block: ResidualAttentionBlock, tokens: Tensor, is_calibrated: bool, keeps_map: bool, class_alone: bool = False
-) -> _Attended:
+def _attend(block: ResidualAttentionBlock, tokens: Tensor, is_calibrated: bool, keeps_map: bool) -> _Attended:
     projections = _project(block, tokens)
     query, key, value = projections.query, projections.key, projections.value
     if not keeps_map:
@@ -216,8 +214,7 @@ def _attend(
     # Heads are summed in calibrated blocks but averaged in the others, as the release has it: the calibrated
     # blocks weigh `heads` times as much in A.
     kept = probabilities.sum(dim=1) if is_calibrated else probabilities.mean(dim=1)
-    rows = probabilities[:, :, :1] if class_alone else probabilities
-    return _Attended(projections, _project_out(block, rows.to(value.dtype) @ value), kept)
+    return _Attended(projections, _project_out(block, probabilities.to(value.dtype) @ value), kept)
 
 
 def _perceive(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:

@@ -54,8 +54,9 @@ NEGATIVE = npy({"descr": "<f8", "fortran_order": False, "shape": (-1, -8)}, byte
 def test_npz_archives_are_checked_before_they_are_unpacked(tmp_path: Path, harm: bytes | None) -> None:
     good = npy({"descr": "<f8", "fortran_order": False, "shape": (2,)}, bytes(16))
     if harm is None:
-        harm = npy({"descr": "|u1", "fortran_order": False, "shape": (80 << 20,)}, bytes(80 << 20))
+        harm = npy({"descr": "|u1", "fortran_order": False, "shape": (160 << 20,)}, bytes(160 << 20))
     path = archive(tmp_path / "a.npz", dict.fromkeys(("keys", "low", "high", "size"), good) | {"maps": harm})
+    del harm
     tracemalloc.reset_peak()
     with pytest.raises(DataError, match="expected class maps"):
         read_maps(path, 20)
