@@ -173,9 +173,10 @@ def share_of_equal_pixels(first: Sequence[NDArray[np.uint8]], second: Sequence[N
 
 @dataclass(frozen=True)
 class Command:
-    """What one command took: wall time in seconds, and peak resident memory in GB (10^9 bytes)."""
+    """What one command took: wall and processor time in seconds, and peak resident memory in GB (10^9 bytes)."""
 
     seconds: float
+    processor_seconds: float
     peak_gb: float
 
 
@@ -185,7 +186,9 @@ import os, subprocess, sys, time
 started = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 _, status, usage = os.wait4(process.pid, 0)
-print(time.perf_counter() - started, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9)
+took = time.perf_counter() - started
+unit = 1 if sys.platform == "darwin" else 1024
+print(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e9)
 process.returncode = os.waitstatus_to_exitcode(status)
 sys.exit(process.returncode)
 """

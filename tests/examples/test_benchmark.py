@@ -78,3 +78,35 @@ def test_a_training_step_is_measured_in_each_phase(tiny_model: tuple[Path, Path]
         "whole step, static", "whole step, dynamic", "whole step, own prediction",
     ]  # fmt: skip
     assert times["whole step, static"] > times["frozen pass"] > 0
+
+
+def test_parts_are_kept_and_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, page = tmp_path / "figures.json", tmp_path / "page.md"
+    page.write_text(
+        "Before.\n\nMachine: old.\nModel: old.\n\n| what | measured | bar |\n|---|---|---|\n| x | 1 |  |\n\nAfter.\n"
+    )
+    monkeypatch.setattr(benchmark, "measure_label", lambda *_: [benchmark.Row("label", 3.0, "s", "bar <= 7")])
+
+    def interrupted(_repeat: int) -> list[benchmark.Row]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "measure_start", interrupted)
+    arguments = ["--only", "label", "--only", "start", "--device", "cpu", "--json", str(path), "--renew", str(page)]
+    assert CliRunner().invoke(benchmark.main, arguments).exit_code == 1
+    assert [figure["part"] for figure in json.loads(path.read_text())["figures"]] == ["label"]
+    assert "| x | 1 |  |" in page.read_text()  # as long as the run is not finished
+
+    monkeypatch.setattr(benchmark, "measure_label", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(benchmark, "measure_start", lambda _: [benchmark.Row("start", 0.1, "s")])
+    result = CliRunner().invoke(benchmark.main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "label: measured before, kept" in result.stderr
+    text = page.read_text()
+    assert text.startswith("Before.\n\nMachine: ")
+    assert text.endswith("|---|---|---|\n| label | 3 s | bar <= 7 |\n| start | 0.1 s |  |\n\nAfter.\n")
+
+    other = CliRunner().invoke(benchmark.main, [*arguments, "--model", "ViT-B-32-quickgelu"])
+    assert other.exit_code == 2
+    assert "figures of another machine, model or version; name another file" in other.stderr
+    page.write_text("no table")
+    assert "has no line 'Machine: ...'" in CliRunner().invoke(benchmark.main, arguments).stderr
