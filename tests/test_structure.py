@@ -52,6 +52,7 @@ MAY_USE = {
     "triton": {"method.par_kernel"},
     "scipy": {"method", "report.marks", "files.annotations.outlines", "files.regions.id_maps", "labels.regions.vote"},
     "pydensecrf": {"method.crf"},
+    "numba": {"method.compiled.averaging"},
     "pycocotools": {"export.coco"},
     "rasterio": {"files.images.rasters"},
     "openai": {"knowledge.language_model"},

@@ -22,6 +22,7 @@ EPSILON = 1e-8
 GROUPED_VALUES = 2**24  # values of the planes that are refined at a time: 64 MiB, three times in memory
 STRIP_ROWS = 32  # rows whose affinities are computed at a time
 MIN_ROWS = 16  # of such a strip: fewer cost more in calls than the cache saves
+ROUNDS_UNCOMPILED = 3 * ITERATIONS  # photographs whose rounds take no longer than to load the compiler
 STRIP_VALUES = 2**19  # of all planes, that a CPU averages at a time: 2 MiB, so that they stay near its cores
 
 
@@ -39,15 +40,61 @@ def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITE
     return torch.stack([_refine_one(*pair, iterations) for pair in zip(image, maps, strict=True)])
 
 
+class _Averaging:
+    """Rounds of averaging on a CPU: compiled where the extra `fast` is installed and gives the same bytes, else plain.
+
+    Compiled code starts late, as a few photographs are done before the compiler is loaded. For each width of planes its
+    first round is computed both ways: vector instructions differ among processors, and end a row in several ways.
+    """
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.equal: dict[int, bool] = {}
+
+    def __call__(self, padded: Tensor, affinities: Tensor) -> Tensor:
+        self.rounds += 1
+        width = padded.shape[2]
+        if self.rounds <= ROUNDS_UNCOMPILED or not self.equal.get(width, _has_compiler()):
+            return _average(padded, affinities)
+        from excel_cam.method.compiled.averaging import average_planes
+
+        compiled = average_planes(padded, affinities, OFFSETS, REACH)
+        if width in self.equal:
+            return compiled
+        plain = _average(padded, affinities)
+        self.equal[width] = torch.equal(compiled, plain)
+        return plain
+
+
+_average_on_cpu = _Averaging()
+
+
+@functools.cache
+def _has_compiler() -> bool:
+    """Whether numba is there and compiles here; tried once, and said where it does not."""
+    if importlib.util.find_spec("numba") is None:
+        return False
+    try:
+        from excel_cam.method.compiled.averaging import compiled_round
+
+        compiled_round()
+    except Exception as error:  # a compiler that does not fit numpy or the processor raises whatever it meets
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"refinement in plain torch, its loop cannot be compiled: {reason}", stacklevel=2)
+        return False
+    return True
+
+
 def _refine_one(image: Tensor, maps: Tensor, iterations: int) -> Tensor:
     affinities = _affinities(image)
     refined = torch.empty_like(maps)
+    average = _average_on_cpu if maps.device.type == "cpu" else _average
     most = max(1, GROUPED_VALUES // maps[0].numel())
     # No plane knows of another, so that groups of them give the same values in less memory.
     for part, out in zip(maps.split(most), refined.split(most), strict=True):
         planes = part
         for _ in range(iterations):
-            planes = _average(_pad(planes), affinities)
+            planes = average(_pad(planes), affinities)
         out.copy_(planes)
     return refined
 

@@ -109,7 +109,7 @@ def _byte_letters() -> dict[int, str]:
 
 @cache
 def _pieces() -> Any:
-    import regex  # type: ignore[import-untyped]  # as open_clip: the standard library knows no classes of letters
+    import regex  # as open_clip: the standard library knows no classes of letters
 
     return regex.compile(PIECES, regex.IGNORECASE)
 

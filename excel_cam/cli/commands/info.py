@@ -17,8 +17,8 @@ from excel_cam.wording import readable_size
 _LIBRARIES = ("torch", "open_clip_torch", "numpy", "pillow", "scipy", "safetensors", "huggingface_hub", "click")
 # Extra -> what it installs
 EXTRAS = {
-    "coco": "pycocotools", "crf": "pydensecrf2", "llm": "openai", "browser": "selenium", "shards": "pyarrow",
-    "remote": "s3fs", "ray": "ray", "geo": "rasterio",
+    "coco": "pycocotools", "crf": "pydensecrf2", "fast": "numba", "llm": "openai", "browser": "selenium",
+    "shards": "pyarrow", "remote": "s3fs", "ray": "ray", "geo": "rasterio",
 }  # fmt: skip
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
 
