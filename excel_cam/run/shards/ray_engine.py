@@ -104,19 +104,26 @@ class _RayEngine:
         """As `Engine` has it, in the order in which they end."""
         with self._told_of_ray():
             rows = iter(self._dataset(shards).iter_rows())
-        while True:
-            with self._told_of_ray():
-                row = next(rows, None)
-            if row is None:
-                return
-            commit: Commit = _unpacked(row["answer"])
-            self._told(commit.labelled + len(commit.failed))
-            yield commit
+        # However this ends, Ray's threads are to be done with it before Ray is let go.
+        with contextlib.closing(rows), contextlib.ExitStack() as ending:
+            ending.callback(self._hush)
+            while True:
+                with self._told_of_ray():
+                    row = next(rows, None)
+                if row is None:
+                    return
+                commit: Commit = _unpacked(row["answer"])
+                self._told(commit.labelled + len(commit.failed))
+                yield commit
 
     def close(self) -> None:
         """Let go of Ray: its own processes end, and so do the actors in a cluster."""
         if self._ray is not None:
             self._ray.shutdown()
+
+    def _hush(self) -> None:
+        """What ends with the run is no news."""
+        self._report = lambda _: None
 
     def _dataset(self, shards: Sequence[int]) -> Any:
         """A row a shard, each a block of its own, so that each is a task."""
@@ -152,9 +159,10 @@ class _RayEngine:
         self._report = report
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is labelled here is told to nobody
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its own trouble with its own actors
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a thread that comes late would start another Ray
         import ray
 
-        _quieten(report)
+        _quieten(lambda line: self._report(line))
         address = self._address or os.environ.get("RAY_ADDRESS")
         own = {} if address else {"include_dashboard": False, "object_store_memory": _STORE}
         self._ray = ray

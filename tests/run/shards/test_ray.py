@@ -95,6 +95,8 @@ def command(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+        for number in processes_here(b"ray::"):
+            os.kill(number, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -118,11 +120,11 @@ def kill_actors() -> None:
         os.kill(number, signal.SIGKILL)
 
 
-def wait_for_nobody() -> None:
-    """Wait until all that was started in this network has ended."""
+def wait_for_nobody(beginning: bytes = b"") -> None:
+    """Wait until all that was started in this network, and whose command begins so, has ended."""
     deadline = time.monotonic() + 60
-    while left := processes_here():
-        assert time.monotonic() < deadline, left
+    while left := processes_here(beginning):
+        assert time.monotonic() < deadline, [Path(f"/proc/{number}/cmdline").read_bytes() for number in left]
         time.sleep(0.2)
 
 
@@ -172,10 +174,11 @@ def test_a_driver_that_ends_early_leaves_whole_shards_to_go_on_from(
             with command(*labelling, "--manifest", manifest, "--out", out) as process:
                 running.append(process)
                 _stdout, stderr = process.communicate(timeout=600)
-            wait_for_nobody()
             if end == signal.SIGKILL:
                 assert process.returncode == -end
+                wait_for_nobody(ACTOR)  # agents of Ray's own outlive what was killed above them
             else:
+                wait_for_nobody()
                 assert process.returncode == 130, stderr
                 assert "Stopped; the same command goes on from here." in stderr
                 assert "Traceback" not in stderr
