@@ -50,7 +50,7 @@ def ray_engine(
     own. told: called with how many more photographs are done, once their shard is.
     """
     require_ray()
-    engine = _RayEngine(maker, address, told)
+    engine = RayEngine(maker, address, told)
     try:
         yield engine
     finally:
@@ -81,7 +81,7 @@ class _Here:
         torch.set_num_threads(self.threads)
 
 
-class _RayEngine:
+class RayEngine:
     """As `Engine` has it."""
 
     def __init__(self, maker: ShardMaker, address: str | None, told: Callable[[int], None]) -> None:
