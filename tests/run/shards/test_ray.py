@@ -231,7 +231,7 @@ def test_labels_in_s3_are_those_on_a_disk(
             with command(*labelling, "--manifest", f"s3://{BUCKET}/m.parquet", "--out", out) as process:
                 _stdout, stderr = process.communicate(timeout=600)
             assert process.returncode == 0, stderr
-            keys = s3_backend().list_objects(BUCKET, "labels/labels-", None, None, 100)[0]
+            keys = s3_backend().list_objects(s3_backend().get_bucket(BUCKET), "labels/labels-", None, None, 100)[0]
             return {key.name.removeprefix("labels/"): key.value for key in keys}
 
     assert alone(check) == plain
