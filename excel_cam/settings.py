@@ -18,6 +18,7 @@ from excel_cam.errors import SettingsError
 from excel_cam.wording import install_hint
 
 MAX_SCALES = 8
+ROWS_PER_SHARD = 1000  # photographs of a manifest in one shard, unless asked for otherwise
 WINDOW_SIDES = (32, 8192)  # pixels
 MOST_BANDS = 65_535  # as a TIFF counts them
 WINDOW_WORDS = ("auto", "off")

@@ -43,7 +43,7 @@ MAY_USE = {
     "PIL": {"files", "labels", "notebook", "report", "doctor", "export", "learnt.training.crops"},
     "torch": {"method", "model", "learnt", "run", "notebook.result", "evaluation.sweep_labels", "export.maps"},
     "open_clip": {"model", "method.calibration"},
-    "pyarrow": {"labels.packed.index", "data.sharded.manifest"},
+    "pyarrow": {"files.parquet", "labels.packed.index", "data.sharded.manifest"},
     "fsspec": {"files.storage", "files.remote.systems", "files.remote.web"},
     "aiohttp": {"files.remote.systems", "files.remote.web"},
     "ray": {"run.shards.ray_engine"},

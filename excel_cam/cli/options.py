@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,6 @@ from click.core import ParameterSource
 from excel_cam.classes import DATASET_CLASSES, SPLITS, WITHOUT_BACKGROUND
 from excel_cam.errors import SettingsError, UsageError
 from excel_cam.files.processors import processors
-from excel_cam.files.storage import Place
 from excel_cam.labels.regions.settings import RegionChoice, VoteSettings
 from excel_cam.labels.shards import Shard, chosen_shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
@@ -48,8 +47,12 @@ class LabelsPath(click.Path):  # type: ignore[type-arg,unused-ignore]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A `Place` for an address, a path for a folder."""
-        place = Place(str(value))
-        return place if place.is_remote else super().convert(value, param, ctx)
+        if ":" in str(value):  # else it is a path, for which the code of storages need not be loaded
+            from excel_cam.files.storage import Place
+
+            if (place := Place(str(value))).is_remote:
+                return place
+        return super().convert(value, param, ctx)
 
 
 class Address(click.Path):  # type: ignore[type-arg,unused-ignore]
@@ -77,6 +80,14 @@ MOST_THREADS = 1024
 MOST_PHOTOGRAPHS = 1024  # in one batch; and threads that decode them
 _SOURCE_NAMES = {ParameterSource.COMMANDLINE: "command line", ParameterSource.ENVIRONMENT: "environment"}
 _DEFAULTS = ModelChoice()
+
+
+def with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    """A command with these options, in their order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
 
 root_option = click.option(
     "--root", type=FOLDER, help="The data set's folder; looked for when left out, but for that of a `folder`."
@@ -141,12 +152,7 @@ def region_options(*, required: bool = False) -> Callable[[Command], Command]:
                      help="Leave labels without regions as they are, instead of refusing to begin."),
     ]  # fmt: skip
 
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    return lambda command: with_options(command, options)
 
 
 def chosen_vote(ctx: click.Context) -> RegionChoice | None:
@@ -306,9 +312,7 @@ def model_options(command: Command) -> Command:
         click.option("--threads", type=click.IntRange(1, MOST_THREADS), show_default="processors this process may use",
                      help="Threads that compute on a CPU; labels are equal but for the last digits of sums."),
     ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def chosen_model(ctx: click.Context) -> ModelChoice:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from excel_cam.cli.options import source_name
+from excel_cam.cli.options import source_name, with_options
 from excel_cam.cli.progress import progress_bar
 from excel_cam.cli.terminal import show, show_record
 from excel_cam.errors import UsageError
-from excel_cam.files.storage import Place
+from excel_cam.settings import ROWS_PER_SHARD
 from excel_cam.wording import Report
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from excel_cam.run.shards.settle import SettledShards, ShardsRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-ROWS_PER_SHARD = 1000
 MOST_ROWS = 1_000_000
 MOST_SHARDS = 10**9
 FAILURES_TOLD = 20  # of one shard; the index has them all
@@ -86,9 +85,7 @@ def sharded_options(command: Command) -> Command:
         click.option("--ray-address", metavar="ADDRESS", show_default="RAY_ADDRESS, else a Ray of its own",
                      help="The Ray cluster: HOST:PORT, or auto for the one that this machine belongs to."),
     ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def is_sharded(ctx: click.Context) -> bool:
@@ -102,6 +99,8 @@ def is_sharded(ctx: click.Context) -> bool:
             raise UsageError(f"{_flag(name)} goes with photographs in shards: --manifest, or --root 'tars/*.tar'")
     for name in ("root", "out"):
         if isinstance(p[name], str):
+            from excel_cam.files.storage import Place
+
             raise UsageError(
                 f"{_flag(name)} {Place(p[name])}: folders of single files lie on this machine; photographs and labels "
                 "in a storage go in shards: --manifest, or --root 'tars/*.tar'"
@@ -112,6 +111,7 @@ def is_sharded(ctx: click.Context) -> bool:
 def shards_request(ctx: click.Context, run: Request) -> ShardsRequest:
     """What a command was asked to do with shards; raises `UsageError` for options that do not go together."""
     from excel_cam.data.sharded.source import ShardedInput
+    from excel_cam.files.storage import Place
     from excel_cam.run.shards.settle import ShardsRequest
 
     p, out = ctx.params, Place(str(ctx.params["out"]))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from excel_cam.errors import DataError, ExcelCamError
 from excel_cam.files.arrays.bounded import read_bounded
-from excel_cam.files.storage import Place
 from excel_cam.wording import quoted, readable_size
+
+if TYPE_CHECKING:
+    from excel_cam.files.storage import Place
 
 MAX_BYTES = 64_000_000  # of one file; a knowledge base of 255 classes with 200 sentences has 5 MB
 MAX_DEPTH = 100  # of nesting; no file that is read here has more than 6

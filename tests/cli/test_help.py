@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import click
@@ -49,3 +51,14 @@ def test_every_option_is_named_at_once_and_explained_somewhere(words: tuple[str,
             assert option.opts[0] in "".join(short.split())  # which may be broken at a hyphen
             assert any(line.strip().startswith(tuple(option.opts)) for line in whole.splitlines()), option
             assert option.help
+
+
+def test_help_loads_nothing_that_it_does_not_need() -> None:
+    """What a command computes with is loaded when it runs: `--help` and completion are to be there at once."""
+    code = (
+        "import sys, excel_cam.cli.main\n"
+        "needless = {'numpy', 'torch', 'PIL', 'pyarrow', 'fsspec', 'ray', 'socket', 'tempfile', 'csv'}\n"
+        "print(*sorted(needless & set(sys.modules)), *(m for m in sys.modules if m == 'excel_cam.files.storage'))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,10 @@ from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, LABELS, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import show_each, show_record, tell
-from excel_cam.files.storage import Place
 from excel_cam.shipped import DEMO_IMAGES
+
+if TYPE_CHECKING:
+    from excel_cam.files.storage import Place
 
 
 @click.command()

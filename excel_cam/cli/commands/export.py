@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,10 @@ from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.options import FILE, FOLDER, LABELS, overwrite_option, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.export.trainers import TRAINERS
-from excel_cam.files.storage import Place
 from excel_cam.imports.tools import TOOLS
+
+if TYPE_CHECKING:
+    from excel_cam.files.storage import Place
 
 
 @click.command()

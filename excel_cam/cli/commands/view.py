@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -12,8 +12,10 @@ from excel_cam.classes import NAMED_CLASSES
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import FILE, FOLDER, LABELS, refuse_two_name_sources
 from excel_cam.cli.progress import progress_bar, reporter
-from excel_cam.files.storage import Place
 from excel_cam.shipped import DEMO_IMAGES, DEMO_TRUTH
+
+if TYPE_CHECKING:
+    from excel_cam.files.storage import Place
 
 
 @click.command()

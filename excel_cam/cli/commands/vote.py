@@ -23,10 +23,10 @@ from excel_cam.cli.options import (
     region_options,
 )
 from excel_cam.cli.progress import progress_bar, reporter
-from excel_cam.files.storage import Place
 from excel_cam.wording import percent
 
 if TYPE_CHECKING:
+    from excel_cam.files.storage import Place
     from excel_cam.run.vote import SettledVote, VoteTally
     from excel_cam.wording import Report
 

@@ -15,28 +15,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from excel_cam.data.sharded.photograph import Names, ShardPhotograph
 from excel_cam.data.sharded.tag_rule import TagRule
-from excel_cam.errors import DataError, ExcelCamError, UsageError
+from excel_cam.errors import DataError, ExcelCamError
+from excel_cam.files.parquet import require_pyarrow
 from excel_cam.files.storage import Place
-from excel_cam.wording import first_lines, install_hint, quoted
+from excel_cam.settings import ROWS_PER_SHARD
+from excel_cam.wording import first_lines, quoted
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
-ROWS_PER_SHARD = 1000
 ROWS_PER_GROUP = 10_000  # of a manifest that is written here: whole shards of the usual size, a megabyte or so
 MAX_URI = 4000
 _READ_AT_ONCE = 1000
-
-
-def require_pyarrow() -> Any:
-    """pyarrow with its Parquet part; raises `UsageError` where it is not installed."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UsageError(f"manifests need pyarrow: {install_hint('shards')}") from None
-    return pyarrow
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from excel_cam.classes import NAMED_CLASSES
 from excel_cam.data.dataset import DataSet
-from excel_cam.data.sharded.manifest import ROWS_PER_SHARD, ManifestShards
+from excel_cam.data.sharded.manifest import ManifestShards
 from excel_cam.data.sharded.photograph import Shards
 from excel_cam.data.sharded.tag_rule import TagRule
 from excel_cam.data.sharded.tars import TarShards
@@ -23,6 +23,7 @@ from excel_cam.errors import DataError, UsageError
 from excel_cam.files.lists import read_class_list
 from excel_cam.files.storage import Place
 from excel_cam.knowledge.base import class_limit, find_knowledge
+from excel_cam.settings import ROWS_PER_SHARD
 
 MOST_TARS = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from excel_cam.files.storage import Place
 from excel_cam.wording import readable_size
+
+if TYPE_CHECKING:
+    from excel_cam.files.storage import Place  # which a command that only shows its help has no need of
 
 _BLOCK = 1 << 20
 
@@ -16,7 +19,7 @@ def read_bounded(path: Path | Place, most_bytes: int) -> bytes:
     A place that cannot be read raises `DataError`.
     """
     content = bytearray()
-    with path.reading() if isinstance(path, Place) else path.open("rb") as stream:
+    with path.open("rb") if isinstance(path, Path) else path.reading() as stream:
         # Block by block: Python makes room for as many bytes as are asked for before it reads any.
         while block := stream.read(_BLOCK):
             content += block

@@ -12,16 +12,17 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.errors import DataError, UsageError
+from excel_cam.errors import DataError
 from excel_cam.files.json_file import parse_json
+from excel_cam.files.parquet import require_pyarrow
 from excel_cam.files.storage import Place
 from excel_cam.labels.packed.tar import REMEDY, Extent, name_fault
-from excel_cam.wording import install_hint, quoted, readable_size
+from excel_cam.wording import quoted, readable_size
 
 if TYPE_CHECKING:
     import pyarrow
@@ -76,15 +77,6 @@ class ShardIndex:
         return len(self.names) - len(self.reasons)
 
 
-def require_pyarrow() -> Any:
-    """pyarrow; raises `UsageError` where it is not installed."""
-    try:
-        import pyarrow
-    except ImportError:
-        raise UsageError(f"labels in shards need pyarrow: {install_hint('shards')}") from None
-    return pyarrow
-
-
 def _schema() -> pyarrow.Schema:
     arrow = require_pyarrow()
     return arrow.schema([
@@ -96,8 +88,6 @@ def _schema() -> pyarrow.Schema:
 def index_bytes(head: IndexHead, rows: Sequence[Row]) -> bytes:
     """The content of a shard's index. Raises `UsageError` without pyarrow."""
     arrow = require_pyarrow()
-    import pyarrow.parquet
-
     columns = [
         [row.name for row in rows],
         [None if row.extent is None else row.extent.offset for row in rows],
@@ -111,7 +101,7 @@ def index_bytes(head: IndexHead, rows: Sequence[Row]) -> bytes:
     schema = _schema()
     arrays = [arrow.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
     stream = io.BytesIO()
-    pyarrow.parquet.write_table(
+    arrow.parquet.write_table(
         arrow.Table.from_arrays(arrays, schema=schema.with_metadata(metadata)), stream, compression="zstd"
     )
     return stream.getvalue()
@@ -153,9 +143,7 @@ def read_labelled(place: Place, shard: int) -> tuple[IndexHead, dict[str, Row]]:
 
 def _read_table(content: bytes) -> tuple[IndexHead, pyarrow.Table]:
     """The head and columns of an index; raises ValueError and whatever pyarrow raises."""
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(io.BytesIO(content)) as file:
+    with require_pyarrow().parquet.ParquetFile(io.BytesIO(content)) as file:
         told = file.metadata
         unpacked = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
         if max(unpacked, told.num_rows) > MOST_BYTES:

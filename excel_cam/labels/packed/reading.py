@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from excel_cam.errors import DataError
 from excel_cam.files.atomic import hash_json
 from excel_cam.files.images.masks import MASK_SUFFIX
+from excel_cam.files.parquet import require_pyarrow
 from excel_cam.files.part import Part
 from excel_cam.files.storage import Place
-from excel_cam.labels.packed.index import ShardIndex, read_index, require_pyarrow
+from excel_cam.labels.packed.index import ShardIndex, read_index
 from excel_cam.labels.packed.listing import index_of, list_shards, tar_of
 from excel_cam.labels.packed.tar import Extent, TarReader
 from excel_cam.labels.records import record_of_whole, run_file

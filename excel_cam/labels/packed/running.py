@@ -14,9 +14,9 @@ from excel_cam.errors import DataError
 from excel_cam.files.atomic import json_bytes
 from excel_cam.files.json_file import parse_json
 from excel_cam.files.storage import Place
+from excel_cam.labels.claims import LIFETIME
 
-BEAT = 30.0  # seconds after which it is renewed
-LIFETIME = 90.0  # seconds without renewal after which the shard counts as abandoned
+BEAT = 30.0  # seconds after which it is renewed; rarer than a claim, for each is a request to a storage
 _MOST_BYTES = 10_000
 
 

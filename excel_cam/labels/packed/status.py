@@ -10,8 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 from excel_cam.errors import DataError
+from excel_cam.files.parquet import require_pyarrow
 from excel_cam.files.storage import Place
-from excel_cam.labels.packed.index import read_index, require_pyarrow
+from excel_cam.labels.packed.index import read_index
 from excel_cam.labels.packed.listing import Listing, index_of, list_shards, running_of
 from excel_cam.labels.packed.reading import READ_AT_ONCE
 from excel_cam.labels.packed.running import Running, read_running

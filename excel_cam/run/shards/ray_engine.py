@@ -23,9 +23,10 @@ from typing import Any
 
 import excel_cam
 from excel_cam.errors import ExcelCamError, MachineError, UsageError
+from excel_cam.labels.records import run_file
+from excel_cam.labels.shards import WHOLE
 from excel_cam.run.shards.engine import Engine
 from excel_cam.run.shards.make import Commit, ShardMaker
-from excel_cam.run.shards.settle import RUN_FILE
 from excel_cam.wording import Report, install_hint
 
 _STARTS = 3  # tries: Ray gives a machine 30 s to start its processes in, which a busy one may exceed
@@ -254,7 +255,7 @@ class _Actor:
 def _require_shared(maker: ShardMaker) -> None:
     """Raise `MachineError` where labels would go to a folder that this machine alone has."""
     out = maker.settled.out
-    if not out.child(RUN_FILE).exists():
+    if not out.child(run_file(WHOLE)).exists():
         raise MachineError(
             f"{out} is another folder on {socket.gethostname()}: labels of --engine ray go to a folder that all "
             "machines share, or into a storage (s3://...)"

@@ -9,10 +9,12 @@ from excel_cam.errors import DataError
 from excel_cam.files.atomic import json_bytes, remove_stale_parts
 from excel_cam.labels.packed.index import read_index
 from excel_cam.labels.packed.listing import index_of, list_shards, running_of
+from excel_cam.labels.records import run_file
+from excel_cam.labels.shards import WHOLE
 from excel_cam.run.shards.engine import Engine
 from excel_cam.run.shards.make import Commit
 from excel_cam.run.shards.marker import is_at_work
-from excel_cam.run.shards.settle import RUN_FILE, SettledShards, read_shards_record, refuse_other_shards
+from excel_cam.run.shards.settle import SettledShards, read_shards_record, refuse_other_shards
 from excel_cam.wording import Report, first_lines
 
 
@@ -70,4 +72,4 @@ def _open_record(settled: SettledShards, before: dict[str, Any] | None, record: 
     if before is not None:
         refuse_other_shards(settled, before, resolved)
         return
-    settled.out.child(RUN_FILE).write(json_bytes(record))
+    settled.out.child(run_file(WHOLE)).write(json_bytes(record))

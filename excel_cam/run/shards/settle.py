@@ -11,11 +11,10 @@ from excel_cam.data.sharded.source import ShardedInput, open_shards
 from excel_cam.errors import OutputError, UsageError
 from excel_cam.files.atomic import check_writable
 from excel_cam.files.inputs import lies_in
-from excel_cam.files.json_file import parse_json
+from excel_cam.files.parquet import require_pyarrow
 from excel_cam.files.storage import Place
-from excel_cam.labels.packed.index import require_pyarrow
 from excel_cam.labels.packed.listing import is_shard_file
-from excel_cam.labels.records import SHARDS_LAYOUT, differences
+from excel_cam.labels.records import SHARDS_LAYOUT, differences, read_record_of_whole
 from excel_cam.run.settle import (
     Request,
     Settled,
@@ -26,9 +25,6 @@ from excel_cam.run.settle import (
 )
 from excel_cam.run.worker import Recipe
 from excel_cam.wording import Report, first_lines
-
-RUN_FILE = "run.json"
-_MOST_RECORD = 64_000_000  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +139,9 @@ def read_shards_record(out: Place) -> dict[str, Any] | None:
 
     Raises `OutputError` where it is damaged, or of labels in single files.
     """
-    place = out.child(RUN_FILE)
-    if not place.exists():
+    record = read_record_of_whole(out)
+    if record is None:
         return None
-    try:
-        record = parse_json(place.read(0, _MOST_RECORD))
-    except ValueError as error:
-        raise OutputError(f"{place}: the run record cannot be read: {error}; choose another --out") from None
-    if not isinstance(record, dict) or not isinstance(record.get("identity"), dict):
-        raise OutputError(f"{place}: not a run record of excel-cam; choose another --out")
     if record.get("layout") != SHARDS_LAYOUT or not isinstance(record.get("labelled"), dict):
         raise OutputError(f"{out} holds labels as single files, not in shards; choose another --out")
     return record

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import LABELS
 from excel_cam.cli.terminal import show_each, show_record
-from excel_cam.files.storage import Place
+
+if TYPE_CHECKING:
+    from excel_cam.files.storage import Place
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,9 @@ from excel_cam.cli.exits import EXIT_SOME_FAILED
 from excel_cam.cli.options import FOLDER, LABELS, overwrite_option
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.errors import UsageError
-from excel_cam.files.storage import Place
+
+if TYPE_CHECKING:
+    from excel_cam.files.storage import Place
 
 
 @click.command()
