@@ -14,12 +14,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from excel_cam.data.sharded.manifest import require_pyarrow, write_rows
+from excel_cam.data.sharded.manifest import write_rows
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.atomic import replacing
-from excel_cam.files.images.image_folder import walk_folders
-from excel_cam.files.images.products import holds_record, products_among
+from excel_cam.files.images.image_folder import is_image, is_unread, unread_note, walk_files_of_others
 from excel_cam.files.lists import IMAGE_SUFFIXES, check_name, drop_image_suffix
+from excel_cam.files.parquet import require_pyarrow
 from excel_cam.tags.lookup import ClassLookup
 from excel_cam.tags.read import csv_rows, read_tags
 from excel_cam.tags.records import json_line_records, tags_of_records
@@ -28,6 +28,7 @@ from excel_cam.wording import quoted
 _TABLES = """
     PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
     CREATE TABLE image (name TEXT PRIMARY KEY, file TEXT) WITHOUT ROWID;
+    CREATE TABLE unread (file TEXT);
     CREATE TABLE tag (name TEXT PRIMARY KEY, classes TEXT) WITHOUT ROWID;
 """
 _UNTAGGED = "SELECT name FROM image WHERE name NOT IN (SELECT name FROM tag)"
@@ -36,11 +37,16 @@ _UNSEEN = "SELECT name FROM tag WHERE name NOT IN (SELECT name FROM image)"
 
 @dataclass(frozen=True)
 class ManifestMade:
-    """What was written. rows: photographs. unseen: names in the tags that no photograph has, and the first of them."""
+    """What was written.
+
+    rows: photographs. unseen: names in the tags that no photograph has, and the first of them. notes: lines worth
+    telling of the folder.
+    """
 
     rows: int
     unseen: int
     first_unseen: str | None
+    notes: tuple[str, ...]
 
 
 def make_manifest(
@@ -68,21 +74,19 @@ def make_manifest(
         with replacing(out) as part, part.open("wb") as stream:
             rows = write_rows(stream, _rows(base, root, out, class_names), with_classes=tags is not None)
         unseen, first = base.execute(f"SELECT count(*), min(name) FROM ({_UNSEEN})").fetchone()
-        return ManifestMade(rows, unseen, first)
+        notes = _notes(base)
+        return ManifestMade(rows, unseen, first, notes)
 
 
 def _fill_images(base: sqlite3.Connection, root: Path, counted: Callable[[int], None]) -> None:
-    runs: list[str] = []  # folders, met before all in them, that a run has labelled into
     found = 0
     try:
-        for prefix, files in walk_folders(root):
-            names = [entry.name for entry in files]
-            if holds_record(names):
-                runs.append(prefix)
-            products = products_among(names, os.path.join(root, prefix), any(map(prefix.startswith, runs)))
-            images = [name for name in names if _is_image(name) and name not in products]
+        for prefix, files in walk_files_of_others(root):
+            images = [entry.name for entry in files if is_image(entry)]
             for name in images:
                 _add_image(base, prefix + name, root)
+            unread = [(str(root / (prefix + entry.name)),) for entry in files if is_unread(entry)]
+            base.executemany("INSERT INTO unread VALUES (?)", unread)
             found += len(images)
             counted(len(images))
     except OSError as error:
@@ -91,8 +95,10 @@ def _fill_images(base: sqlite3.Connection, root: Path, counted: Callable[[int], 
         raise DataError(f"{root}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+def _notes(base: sqlite3.Connection) -> tuple[str, ...]:
+    """What the folder holds that is not read."""
+    (found,) = base.execute("SELECT count(*) FROM unread").fetchone()
+    return (unread_note(file for (file,) in base.execute("SELECT file FROM unread")),) if found else ()
 
 
 def _add_image(base: sqlite3.Connection, file: str, root: Path) -> None:

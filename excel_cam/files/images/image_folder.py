@@ -30,7 +30,7 @@ class ImageScan:
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines worth telling the user."""
-        return (_unread_note(self.unread),) if self.unread else ()
+        return (unread_note(map(str, self.unread.values())),) if self.unread else ()
 
     def check_names(self, names: Iterable[str]) -> None:
         """DataError if one of `names` stands for two images, or cannot be a label's name."""
@@ -57,24 +57,14 @@ def scan_images(root: Path, labels_folder: Path | None = None, required: bool = 
     images: dict[str, Path] = {}
     clashes: dict[str, tuple[Path, Path]] = {}
     unread: dict[str, Path] = {}
-    runs: list[str] = []  # folders, met before all in them, that a run has labelled into
     try:
-        for prefix, files in walk_folders(root, excluded):
-            names = [entry.name for entry in files]
-            if holds_record(names):
-                runs.append(prefix)
-            products = products_among(names, os.path.join(root, prefix), any(map(prefix.startswith, runs)))
+        for prefix, files in walk_files_of_others(root, excluded):
             folder_path = Path(root, prefix)  # parsed once, not for each of its files
             for entry in files:
-                if entry.name in products:
-                    continue
-                stem, suffix = os.path.splitext(entry.name)
-                name, path = prefix + stem, folder_path / entry.name
-                if suffix.lower() in UNREAD_SUFFIXES:
+                name, path = prefix + os.path.splitext(entry.name)[0], folder_path / entry.name
+                if is_unread(entry):
                     unread[name] = path
-                # Pipes and devices would block whoever opens them; broken links stay, to be recorded as missing.
-                regular = entry.is_file(follow_symlinks=False) or entry.is_symlink()
-                if suffix.lower() not in IMAGE_SUFFIXES or not regular:
+                if not is_image(entry):
                     continue
                 if name in images:
                     first, second = sorted((images[name], path))
@@ -87,18 +77,43 @@ def scan_images(root: Path, labels_folder: Path | None = None, required: bool = 
     if not images and required:
         raise DataError(
             f"{root}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
-            + (f"; {_unread_note(unread)}" if unread else "")
+            + (f"; {unread_note(map(str, unread.values()))}" if unread else "")
         )
     return ImageScan(images, clashes, unread)
 
 
-def _unread_note(unread: dict[str, Path]) -> str:
-    """That there are files which are not read, by what they are."""
-    kinds = sorted({UNREAD_SUFFIXES[path.suffix.lower()] for path in unread.values()})
-    return (
-        f"{', '.join(kinds)} is not read: convert {len(unread):,} such files to JPEG or PNG, first "
-        f"{quoted(str(min(unread.values())))}"
-    )
+def unread_note(files: Iterable[str]) -> str:
+    """That there are files which are not read, one at least, by what they are."""
+    kinds, count, first = set[str](), 0, ""
+    for file in files:
+        kinds.add(UNREAD_SUFFIXES[os.path.splitext(file)[1].lower()])
+        count, first = count + 1, min(first or file, file)
+    return f"{', '.join(sorted(kinds))} is not read: convert {count:,} such files to JPEG or PNG, first {quoted(first)}"
+
+
+def walk_files_of_others(root: Path, excluded: str | None = None) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """As `walk_folders`, without the labels and overlays that this program has written. Raises `OSError`."""
+    runs: list[str] = []  # folders, met before all in them, that a run has labelled into
+    for prefix, files in walk_folders(root, excluded):
+        names = [entry.name for entry in files]
+        if holds_record(names):
+            runs.append(prefix)
+        products = products_among(names, os.path.join(root, prefix), any(map(prefix.startswith, runs)))
+        yield prefix, [entry for entry in files if entry.name not in products]
+
+
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a file may be an image, by its ending.
+
+    Pipes and devices would block whoever opens them; broken links are images, to be recorded as missing.
+    """
+    is_regular = entry.is_file(follow_symlinks=False) or entry.is_symlink()
+    return is_regular and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_unread(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is an image of a kind that is not read, by its ending."""
+    return os.path.splitext(entry.name)[1].lower() in UNREAD_SUFFIXES
 
 
 def walk_folders(root: Path, excluded: str | None = None) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:

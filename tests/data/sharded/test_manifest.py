@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +181,16 @@ def test_a_folder_becomes_a_manifest(excel_cam: Run, tree: Tree, tmp_path: Path)
     tree.tags.unlink()
     assert excel_cam("manifest", "--root", tree.root, "--out", tmp_path / "untagged.parquet").exit_code == 0
     assert parquet.read_table(tmp_path / "untagged.parquet").column_names == ["name", "uri"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_what_is_no_photograph_to_a_run_over_a_folder_is_none_here(excel_cam: Run, tree: Tree) -> None:
+    os.mkfifo(tree.root / "pipe.jpg")
+    (tree.root / "b" / "new.heic").write_bytes(b"photograph")
+    result = excel_cam(*tree.arguments())
+    assert result.exit_code == 0, result.stderr
+    assert "HEIC is not read: convert 1 such files to JPEG or PNG, first" in result.stderr
+    assert [row["name"] for row in parquet.read_table(tree.out).to_pylist()] == ["a", "b/1", "b/2"]
 
 
 @pytest.mark.parametrize(

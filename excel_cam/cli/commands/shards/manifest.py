@@ -51,6 +51,8 @@ def manifest(
         names = read_class_list(classes, report=report)[0]
     with progress_bar(None, "photograph", quiet) as bar:
         made = make_manifest(root, tags_file, names, out, bar.update)
+    for note in made.notes:
+        report(note)
     if made.unseen:
         report(
             f"{made.unseen:,} names in {tags_file} have no photograph under {root}, first {made.first_unseen}; they "
