@@ -25,6 +25,7 @@ from excel_cam.tags.read import csv_name_column, read_tags
 from excel_cam.wording import predicted_tags_text, quoted
 
 PREDICTED = "predicted_scores"  # a column that nobody has by chance
+_BEGINNING = 1 << 16  # bytes; longer than the header or first record of tags
 Predicted = Mapping[str, Mapping[int, float]]  # name of an image -> score by 0-based class index, of each chosen class
 
 
@@ -66,13 +67,22 @@ def read_predicted(path: Path, class_names: Sequence[str]) -> Predicted | None:
     The file is one that `read_tags` reads. Raises `DataError` for scores in any other form than described above.
     """
     reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    if reader is None or not _may_be_predicted(path):
         return None
     lookup, predicted = ClassLookup(class_names), dict[str, dict[int, float]]()
     for name, scores, where in reader(path):
         row = {lookup.index(word, where): _score(value, where) for word, value in scores.items()}
         predicted.setdefault(name.removeprefix("./"), {}).update(row)
     return predicted or None
+
+
+def _may_be_predicted(path: Path) -> bool:
+    """Whether the beginning of a file, its header or first record, has the word: most files are not read twice."""
+    try:
+        with path.open("rb") as stream:
+            return PREDICTED.encode() in stream.read(_BEGINNING).lower()
+    except OSError:
+        return True  # said where it is read
 
 
 def scores_cell(scores: Mapping[int, float], class_names: Sequence[str]) -> str:

@@ -86,3 +86,14 @@ def test_what_is_no_file_of_scores_is_refused(tmp_path: Path, content: str, comp
     with pytest.raises(DataError, match=complaint) as caught:
         read_scores(path)
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("a.csv", "name,classes\na,cat\n"), ("a.jsonl", '{"name": "a", "classes": []}\n')]
+)
+def test_a_file_of_given_tags_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
+) -> None:
+    (tmp_path / file).write_text(text)
+    monkeypatch.setattr("excel_cam.tags.predicted.read_text", lambda *_: pytest.fail("all of it was read"))
+    assert read_predicted(tmp_path / file, ("cat",)) is None
