@@ -19,7 +19,7 @@ from excel_cam.classes import IGNORE, MAX_CLASSES
 from excel_cam.doctor.findings import LOWER_BACKGROUND, MAKE_AGAIN, MAKE_SHARDS_AGAIN, Collector, Finding, errors_left
 from excel_cam.doctor.labels import fix_label, look_at_label
 from excel_cam.doctor.photographs import check_photograph, same_files
-from excel_cam.doctor.tags import Scores, Suspicion, judge_by_maps, judge_by_scores
+from excel_cam.doctor.tags import Suspicion, judge_by_maps, judge_by_scores
 from excel_cam.errors import DataError, UsageError
 from excel_cam.files.atomic import remove_stale_parts
 from excel_cam.files.images.masks import mask_path, value_counts, values_text
@@ -28,6 +28,7 @@ from excel_cam.labels.folder import photographs_of
 from excel_cam.labels.label_files import LabelFiles
 from excel_cam.tags.lookup import Tags
 from excel_cam.tags.match import match_names
+from excel_cam.tags.scores import Scores
 
 MOSTLY = 0.5  # share of 255 above which a label is worth a warning
 

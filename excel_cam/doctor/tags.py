@@ -6,7 +6,7 @@ them, and class maps, as `excel-cam generate --save-cams` does. Which of it errs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,12 @@ from excel_cam.errors import DataError
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.labels.label_files import LabelFiles
 from excel_cam.tags.lookup import Tags
-from excel_cam.tags.scores import read_scores
+from excel_cam.tags.scores import Scores, read_scores
 
 SUPPORT_SHARE = 0.01  # of a photograph's greatest score, below which a tag may be without support
 LEAST_THERE = 0.5  # score from which on a class may be there without a tag
 LEAST_IMAGES = 3  # with a tag, before the usual score of a class says anything
 EMPTY_MAP = 0.02  # of 0..1, below which a class map shows nothing anywhere
-
-Scores = Mapping[str, NDArray[np.float64]]  # name of an image -> (K,) scores, 0..1
 
 
 @dataclass(frozen=True)

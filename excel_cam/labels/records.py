@@ -71,11 +71,19 @@ def files_of_shares(out: Path, ends: tuple[str, str]) -> Iterator[Path]:
     yield from sorted(found, key=lambda path: (len(path.name), path.name))
 
 
-def record_of_whole(out: Path | Place) -> dict[str, Any] | None:
-    """The record of a run over a whole output folder, None where it is not there or cannot be read."""
+def read_record_of_whole(out: Path | Place) -> dict[str, Any] | None:
+    """The record of a run over a whole output folder, None where it is not there.
+
+    Raises `OutputError` where it is damaged, `DataError` where a storage does not answer.
+    """
     file = out.child(run_file(WHOLE)) if isinstance(out, Place) else out / run_file(WHOLE)
+    return _read_record(file) if file.exists() else None
+
+
+def record_of_whole(out: Path | Place) -> dict[str, Any] | None:
+    """The same; None also where it cannot be read."""
     try:
-        return _read_record(file) if file.exists() else None
+        return read_record_of_whole(out)
     except (OutputError, DataError):
         return None
 

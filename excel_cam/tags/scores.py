@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from excel_cam.files.atomic import json_line, write_atomically
 from excel_cam.files.lists import check_name, read_text
 from excel_cam.wording import quoted
 
+Scores = Mapping[str, NDArray[np.float64]]  # name of an image -> (K,) scores, 0..1
 SCORES_SUFFIX = ".scores.jsonl"
 _KIND = "tag scores"
 

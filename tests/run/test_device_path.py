@@ -7,7 +7,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from drawn import draw_photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from text_rows import voc_bank
 
-from excel_cam import Settings, build_text_bank, load_model, shipped_knowledge
+from excel_cam import Settings
 from excel_cam.method.affinity import box_mask, box_masks_on_device
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.model.clip import ClipModel
@@ -25,7 +25,6 @@ from excel_cam.model.text_bank import TextBank
 from excel_cam.run.batch_size import CPU_BATCH, LARGEST_BATCH, automatic_batch_size, largest_batch
 from excel_cam.run.labeller import LabelledPhotograph, Labeller, _Job
 from excel_cam.run.transfer import HostCopy, to_device
-from excel_cam.settings import ModelChoice
 
 TAGS = ((7, 17), (14,), (0, 11, 14, 19), (2, 3, 4), (5, 6))
 SIZES = ((60, 97), (97, 60), (60, 97), (60, 97), (40, 40))
@@ -62,16 +61,8 @@ def test_a_winding_region_is_one_box(size: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: tuple[Path, Path]) -> ClipModel:
-    config, weights = tiny_model
-    return load_model(ModelChoice(name=str(config), weights=weights, device="cpu"))
-
-
-@pytest.fixture(scope="module")
 def bank(model: ClipModel) -> TextBank:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EXCEL_CAM_CACHE", str(model.weights.parent / "cache"))
-        return build_text_bank(shipped_knowledge("voc"), model, Settings(attributes="none"))
+    return voc_bank(model, Settings(attributes="none"))
 
 
 def from_maps(labeller: Labeller, which: list[int], sizes: list[tuple[int, int]]) -> list[LabelledPhotograph]:

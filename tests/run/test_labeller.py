@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
 import torch
 from drawn import draw_photograph
+from text_rows import voc_bank
 
-from excel_cam import Settings, build_text_bank, load_model, shipped_knowledge
+from excel_cam import Settings
 from excel_cam.classes import IGNORE
 from excel_cam.errors import MachineError
 from excel_cam.method import par
@@ -21,7 +21,6 @@ from excel_cam.method.cam import class_activation_maps
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.labeller import Labeller
-from excel_cam.settings import ModelChoice
 
 PARITY = os.environ.get("EXCEL_CAM_PARITY")
 SETTINGS = Settings(size=96)
@@ -30,16 +29,8 @@ SIZES = ((60, 97), (97, 60), (40, 40), (131, 75), (75, 130))
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: tuple[Path, Path]) -> ClipModel:
-    config, weights = tiny_model
-    return load_model(ModelChoice(name=str(config), weights=weights, device="cpu"))
-
-
-@pytest.fixture(scope="module")
 def bank(model: ClipModel) -> TextBank:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EXCEL_CAM_CACHE", str(model.weights.parent / "cache"))
-        return build_text_bank(shipped_knowledge("voc"), model, SETTINGS)
+    return voc_bank(model, SETTINGS)
 
 
 @pytest.fixture(scope="module")

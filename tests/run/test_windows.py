@@ -15,13 +15,13 @@ import torch
 from click.testing import Result
 from drawn import draw_photograph
 from PIL import Image
+from text_rows import voc_bank
 
-from excel_cam import ClipModel, Settings, TextBank, build_text_bank, load_model, shipped_knowledge
+from excel_cam import ClipModel, Settings, TextBank
 from excel_cam.errors import SettingsError
 from excel_cam.labels.class_maps import read_maps
 from excel_cam.run.labeller import Labeller
 from excel_cam.run.windows.maps import lay_on
-from excel_cam.settings import ModelChoice
 
 Run = Callable[..., Result]
 SETTINGS = Settings(size=64, refine="none")
@@ -30,16 +30,8 @@ TAGS = (0, 7, 14)
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: tuple[Path, Path]) -> ClipModel:
-    config, weights = tiny_model
-    return load_model(ModelChoice(name=str(config), weights=weights, device="cpu"))
-
-
-@pytest.fixture(scope="module")
 def bank(model: ClipModel) -> TextBank:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EXCEL_CAM_CACHE", str(model.weights.parent / "cache"))
-        return build_text_bank(shipped_knowledge("voc"), model, SETTINGS)
+    return voc_bank(model, SETTINGS)
 
 
 def labelled(model: ClipModel, bank: TextBank, photograph: np.ndarray = PANORAMA, **changes: object) -> tuple:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 from excel_cam.errors import DataError, UsageError
 from excel_cam.evaluation.tagging import Threshold, best_threshold
 from excel_cam.tags.lookup import Tags
+from excel_cam.tags.scores import Scores
 from excel_cam.wording import quoted
 
 GREATEST_SHARE = 0.3  # of a photograph's greatest score, from which on a class is a tag where nothing else is asked for
-
-Scores = Mapping[str, NDArray[np.float64]]  # name of an image -> (K,) scores, 0..1
 
 
 @dataclass(frozen=True)
