@@ -16,7 +16,6 @@ from excel_cam.cli.terminal import show, show_record
 from excel_cam.files.images.masks import read_mask
 from excel_cam.labels.png import class_shares
 from excel_cam.labels.records import failed_file
-from excel_cam.run.devices.parent import run_on_devices
 from excel_cam.run.execute import Outcome, Tally
 from excel_cam.run.generate import run
 from excel_cam.run.photographs.label import PhotoOutcome
@@ -31,7 +30,9 @@ def run_and_print(request: Request, report: Report, as_json: bool, quiet: bool) 
     """
     tally = Tally()
     settled = settle(request, report)
-    go = run_on_devices if request.work.devices else run
+    go = run
+    if request.work.devices:
+        from excel_cam.run.devices.parent import run_on_devices as go
     # Those of earlier runs included, each as soon as its file is whole.
     printing = as_json or not sys.stdout.isatty()
     with (

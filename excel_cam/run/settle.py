@@ -14,7 +14,6 @@ from excel_cam.data.untagged import open_untagged
 from excel_cam.errors import ModelError, UsageError
 from excel_cam.files.atomic import check_writable, hash_file
 from excel_cam.files.inputs import lies_in
-from excel_cam.files.regions.source import open_regions, require_regions
 from excel_cam.knowledge.base import KnowledgeBase
 from excel_cam.labels.identity import known_identity, segment_identity
 from excel_cam.labels.regions.settings import RegionChoice
@@ -185,6 +184,8 @@ def _share(
 
 def _with_regions(samples: Sequence[Sample], choice: RegionChoice, destination: Destination) -> tuple[Sample, ...]:
     """The samples, each with its regions; raises `DataError` where they are missing and must not be."""
+    from excel_cam.files.regions.source import open_regions, require_regions  # with scipy, which few runs need so early
+
     for folder in destination.folders:
         if lies_in(folder / "any", choice.path):
             raise UsageError(f"{folder} lies in {choice.path}, whose regions are read; choose another --out")

@@ -16,7 +16,6 @@ from excel_cam.files.images.photographs import Photograph, read_photograph, upri
 from excel_cam.labels.class_maps import maps_bytes
 from excel_cam.labels.identity import Identity, resolved_identity
 from excel_cam.labels.png import class_shares, label_bytes
-from excel_cam.labels.regions.vote import vote
 from excel_cam.model.prepare import prepare_model, prepare_text
 from excel_cam.settings import ModelChoice, SegmentationSettings, Settings
 from excel_cam.wording import Report
@@ -175,6 +174,8 @@ class Worker:
         try:
             stamp = self.identity.stamp(tags, None if regions is None else regions.fingerprint)
             if recipe.vote is not None and regions is not None:
+                from excel_cam.labels.regions.vote import vote  # with scipy, half a second that a finished run saves
+
                 found = regions.read((label.shape[0], label.shape[1]))
                 label = photograph.without_data(vote(label, found, recipe.vote, self.load().has_background))
         except DataError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +112,12 @@ def test_a_file_and_its_bytes_have_the_same_reason(tmp_path: Path) -> None:
         with pytest.raises(ImageError) as of_bytes:
             read_photograph(content, where=str(tmp_path / name))
         assert str(of_file.value) == str(of_bytes.value)
+
+
+def test_a_run_that_is_finished_loads_neither_torch_nor_scipy() -> None:
+    code = (
+        "import sys, excel_cam.cli.outcome, excel_cam.run.generate, excel_cam.run.settle\n"
+        "print(*sorted({'torch', 'scipy', 'open_clip', 'multiprocessing'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -7,8 +7,8 @@ from it. A world file would lack the coordinate system. 255, pixels to ignore, i
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from excel_cam.classes import IGNORE
 from excel_cam.files.atomic import write_atomically
@@ -37,7 +37,7 @@ def write_georeference(label: Path, photograph: Path) -> None:
             path.unlink()
         return
     numbers = ", ".join(f"{number:.17g}" for number in found.transform)
-    system = f"  <SRS>{escape(found.wkt)}</SRS>\n" if found.wkt else ""
+    system = f"  <SRS>{escape(found.wkt, quote=False)}</SRS>\n" if found.wkt else ""
     text = (
         f"<PAMDataset>\n{system}  <GeoTransform>{numbers}</GeoTransform>\n"
         f'  <PAMRasterBand band="1">\n    <NoDataValue>{IGNORE}</NoDataValue>\n  </PAMRasterBand>\n</PAMDataset>\n'
