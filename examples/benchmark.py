@@ -40,14 +40,8 @@ from excel_cam.run.batch_size import automatic_batch_size
 from excel_cam.run.labeller import Labeller
 from excel_cam.settings import ModelChoice, Settings
 
-PARTS = (
-    "speed",
-    "memory",
-    "growth",
-    "start",
-    "label",
-    "train",
-)  # each takes less than two minutes, but for bf16 on a CPU without instructions for it
+# Each takes less than two minutes, but for bf16 on a CPU without instructions for it.
+PARTS = ("speed", "memory", "growth", "start", "label", "train")
 HEADING = "| what | measured | bar |"
 MANY, FEW = 1000, 100  # images whose resident memory is compared
 SETTINGS = Settings(attributes="none")  # no sentences to encode; labelling takes the same time
