@@ -118,6 +118,13 @@ def test_a_photograph_that_fails_does_not_stop_the_others(
 # ---- files that are there
 
 
+def test_nothing_is_to_be_looked_at_where_nothing_was_made(excel_cam: Run, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no photograph")
+    result = excel_cam("label", tmp_path / "broken.jpg", "--classes", "cat", *options)
+    assert result.exit_code == 3
+    assert "next:" not in result.stderr
+
+
 def test_the_same_command_keeps_what_it_made(excel_cam: Run, photographs: list[Path], options: list[str]) -> None:
     command = ["label", photographs[0], "--classes", "cat,sofa", *options]
     first = excel_cam(*command)

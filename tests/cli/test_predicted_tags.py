@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,6 +81,12 @@ def test_a_folder_becomes_tags_that_everything_reads(excel_cam: Run, folder: Sim
     assert f"tags: {note}" in excel_cam("doctor", labels).stdout.splitlines()
     record = json.loads(excel_cam("doctor", labels, "--tags", folder.out, "--json").stdout)
     assert record["predicted_tags"] == note
+
+
+def test_the_next_command_is_told_with_the_model_that_was_given(excel_cam: Run, folder: SimpleNamespace) -> None:
+    told = excel_cam(*folder.command, "--out", folder.out).stderr.split("next: excel-cam ")[1]
+    words = shlex.split(told.splitlines()[0])
+    assert [str(word) for word in folder.model] == [word for word in words if word in map(str, folder.model)]
 
 
 def test_given_tags_leave_no_trace_of_prediction(excel_cam: Run, folder: SimpleNamespace) -> None:

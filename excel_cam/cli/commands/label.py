@@ -90,6 +90,7 @@ def label(
     writing = Writing(png_mode, overwrite, overwrite_hand_made)
     results = label_photographs(places, choice, chosen_model(ctx), settings, writing, report)
     failed = print_photographs(results, choice.names, as_json, report)
-    report(f"next: look at {places[0].overlay}; where images show different classes, excel-cam tags and generate")
+    if (overlay := next((place.overlay for place in places if place.overlay.exists()), None)) is not None:
+        report(f"next: look at {overlay}; where images show different classes, excel-cam tags and generate")
     if failed:
         ctx.exit(EXIT_SOME_FAILED)

@@ -12,7 +12,15 @@ import click
 from excel_cam.classes import MASK_FORMS, NAMED_CLASSES, WITHOUT_BACKGROUND
 from excel_cam.cli.help import GroupedCommand
 from excel_cam.cli.next_steps import say_next
-from excel_cam.cli.options import FILE, FOLDER, chosen_model, knowledge_option, model_options, refuse_two_name_sources
+from excel_cam.cli.options import (
+    FILE,
+    FOLDER,
+    chosen_model,
+    knowledge_option,
+    model_options,
+    refuse_two_name_sources,
+    source_name,
+)
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.cli.terminal import tell
 from excel_cam.errors import UsageError
@@ -175,7 +183,9 @@ def _predict(ctx: click.Context) -> None:
     if p["dataset"] == "demo":
         data = ["--dataset", "voc", "--root", DEMO_ROOT, "--split", "train", "--model", SHIPPED_MODEL]
     else:
+        chosen = [name for name in ("model", "pretrained", "weights") if source_name(ctx, name) is not None]
         data = ["--dataset", "folder", "--root", p["images"], "--classes", p["classes"] or "classes.txt"]
+        data += [word for name in chosen for word in (f"--{name}", p[name])]
     say_next(report, ["generate", *data, "--tags", p["out"], "--out", "labels/"])
     if any(one.reason is not None for one in scored):
         ctx.exit(EXIT_SOME_FAILED)
