@@ -31,6 +31,7 @@ Attention = Literal["svc", "qk", "vv", "v"]
 FeatureNorm = Literal["channel", "token"]
 Refinement = Literal["par", "none", "crf", "par+crf"]
 CrfBackend = Literal["numpy", "pydensecrf2"]
+Backend = Literal["torch", "openvino"]
 ParImage = Literal["resized", "original"]
 
 
@@ -233,6 +234,34 @@ def check_crf_backend(backend: str) -> None:
         )
 
 
+def check_backend(choice: ModelChoice) -> None:
+    """Raise `SettingsError` where the backend asked for is none, is not installed, or cannot do what is asked of it."""
+    if choice.backend not in get_args(Backend):
+        raise SettingsError(f"backend is {choice.backend!r}; expected one of {', '.join(get_args(Backend))}")
+    if choice.backend == "torch":
+        return
+    if choice.device not in ("auto", "cpu"):
+        raise SettingsError(
+            f"backend is openvino, which computes on the CPU, but device is {choice.device}; leave --device out, or "
+            "leave --backend out to compute there with torch"
+        )
+    if choice.precision not in ("auto", "fp32"):
+        raise SettingsError(
+            f"backend is openvino, which computes in fp32, but precision is {choice.precision}; leave --precision out, "
+            "or leave --backend out"
+        )
+    if importlib.util.find_spec("openvino") is None:
+        raise SettingsError(
+            f"backend is openvino, which is not installed; {install_hint('fast')}, or leave --backend out"
+        )
+
+
+def check_learnt_backend(backend: str) -> None:
+    """Raise `SettingsError` where trained weights are to be used with another backend than torch."""
+    if backend != "torch":
+        raise SettingsError(f"backend is {backend}, but trained weights (--lvc) need torch; leave --backend out")
+
+
 def _is_band(value: object) -> bool:
     return type(value) is int and 1 <= value <= MOST_BANDS
 
@@ -280,6 +309,7 @@ class ModelChoice:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None  # of torch on a CPU; None: as many as this process has processors
+    backend: Backend = "torch"  # what computes the image tower
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,7 @@ MAY_USE = {
     "scipy": {"method", "report.marks", "files.annotations.outlines", "files.regions.id_maps", "labels.regions.vote"},
     "pydensecrf": {"method.crf"},
     "numba": {"method.compiled.averaging"},
+    "openvino": {"method.compiled.image_tower"},
     "pycocotools": {"export.coco"},
     "rasterio": {"files.images.rasters"},
     "openai": {"knowledge.language_model"},

@@ -22,7 +22,7 @@ _GROUPS = {
         "out", "cams", "strip", "bank", "curve", "plot", "png_mode", "overwrite", "overwrite_hand_made", "dry_run",
         "keys", "as_json", "quiet",
     ),
-    "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads"),
+    "Model and device": ("model", "pretrained", "weights", "device", "precision", "threads", "backend"),
     "Photographs in shards": ("manifest", "rows_per_shard", "shards", "retry_failed", "engine", "ray_address"),
     "How the work is spread": ("devices", "batch_size", "workers", "shard", "checkpoint_every"),
     "Settings": ("preset", *_SETTINGS),

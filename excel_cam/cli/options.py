@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
@@ -18,7 +18,7 @@ from excel_cam.files.processors import processors
 from excel_cam.labels.regions.settings import RegionChoice, VoteSettings
 from excel_cam.labels.shards import Shard, chosen_shard
 from excel_cam.model.words_file import RECORDED, recorded_settings
-from excel_cam.settings import PRESETS, WINDOW_WORDS, ModelChoice, Settings
+from excel_cam.settings import PRESETS, WINDOW_WORDS, Backend, ModelChoice, Settings, check_backend
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
 from excel_cam.wording import OVERWRITE_HAND_MADE
 
@@ -315,13 +315,22 @@ def model_options(command: Command) -> Command:
     return with_options(command, options)
 
 
+backend_option = click.option(
+    "--backend", type=click.Choice(get_args(Backend)), default=_DEFAULTS.backend, show_default=True,
+    help="What computes the image tower; openvino (extra `fast`) is faster on a CPU, in fp32.",
+)  # fmt: skip
+
+
 def chosen_model(ctx: click.Context) -> ModelChoice:
     """The model a command was called with."""
     p = ctx.params
     name = p["model"]
     if p.get("dataset") == "demo" and not any(_is_given(ctx, option) for option in ("model", "pretrained", "weights")):
         name = SHIPPED_MODEL
-    return locate_shipped(ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"], p["threads"]))
+    backend = p.get("backend", _DEFAULTS.backend)
+    choice = ModelChoice(name, p["pretrained"], p["weights"], p["device"], p["precision"], p["threads"], backend)
+    check_backend(choice)
+    return locate_shipped(choice)
 
 
 def _is_given(ctx: click.Context, parameter: str) -> bool:
@@ -351,6 +360,8 @@ def chosen_work(ctx: click.Context) -> Work:
         if (source := source_name(ctx, "device")) is not None:
             raise UsageError(f"--devices says which devices, and --device ({source}) another; leave one of them out")
         devices = chosen_devices(p["devices"])
+        for device in devices:
+            check_backend(dataclasses.replace(chosen_model(ctx), device=device))
         if source_name(ctx, "workers") is None:
             workers = max(1, min(workers, processors() // len(devices)))  # of each process
     shard = chosen_shard(p["shard"], os.environ)

@@ -84,6 +84,7 @@ def vote_identity(
     return Identity(known, before.get("resolved", {}))
 
 
-def resolved_identity(weights: str, precision: str) -> dict[str, Any]:
-    """What decides labels and needs the model: the weights' fingerprint, and the dtype of matrix products."""
-    return {"weights": weights, "precision": precision}
+def resolved_identity(weights: str, precision: str, backend: str = "torch") -> dict[str, Any]:
+    """What decides labels and needs the model: the weights' fingerprint, the dtype of matrix products, the backend."""
+    other = {} if backend == "torch" else {"backend": backend}  # torch was the only one, and is not written down
+    return {"weights": weights, "precision": precision, **other}

@@ -25,7 +25,7 @@ from excel_cam.learnt.network import Network, NetworkShape
 from excel_cam.learnt.training.learner import Learner
 from excel_cam.learnt.training.settings import TrainingSettings
 from excel_cam.model.clip import ClipModel
-from excel_cam.settings import Settings
+from excel_cam.settings import Settings, check_learnt_backend
 from excel_cam.shipped import ADAPTER_FILE
 
 FORMAT = 1  # raised when the meaning of a file changes
@@ -161,8 +161,10 @@ def read_adapter(path: Path, model: ClipModel) -> TrainedAdapter:
     ('aeroplane', 'bicycle')
 
     A checkpoint is read too, its averages where weights are averaged. Raises `ModelError` where the file cannot be
-    read, is no trained adapter, or was trained on another CLIP, naming what differs.
+    read, is no trained adapter, or was trained on another CLIP, naming what differs; `SettingsError` where the model's
+    backend is not torch.
     """
+    check_learnt_backend(model.backend)
     if path.is_dir():
         path = path / ADAPTER_FILE
         if not path.is_file():

@@ -121,12 +121,12 @@ def encode_images(
     """
     maps: list[Tensor] = []
     original = calibrated = _embed(visual, pixels)
-    layers = _check_depth(visual, attention, blocks)
+    layers = check_depth(visual, attention, blocks)
     calibrated_from = len(layers) if attention == "qk" else len(layers) - blocks
     for index, block in enumerate(layers):
         if index == calibrated_from:
             calibrated = original
-        step = _attend(block, original, index >= calibrated_from, _keeps_map(index, layers))
+        step = _attend(block, original, index >= calibrated_from, keeps_map(index, layers))
         if index >= calibrated_from:
             correlation = _intra_correlation(step.projections, attention)
             calibrated = calibrated + _attend_alike(block, step.projections.value, correlation, relation)
@@ -156,7 +156,7 @@ def encode_static(
     via_side: patches a side that the position grid is resized to before it is resized to the pixels' own (step 13.2).
     The results may enter a graph: they are plain tensors without gradients. Raises `ModelError` as `encode_images`.
     """
-    layers = _check_depth(visual, "svc", blocks)
+    layers = check_depth(visual, "svc", blocks)
     calibrated_from = len(layers) - blocks
     original = calibrated = _embed(visual, pixels, via_side)
     spread = torch.zeros_like(original[:, 1:])
@@ -166,7 +166,7 @@ def encode_static(
         is_calibrated = index >= calibrated_from
         if index == calibrated_from:
             calibrated = original
-        step = _attend(block, original, is_calibrated, keep_attention and _keeps_map(index, layers))
+        step = _attend(block, original, is_calibrated, keep_attention and keeps_map(index, layers))
         if is_calibrated:
             value = step.projections.value
             calibrated = calibrated + _attend_alike(block, value, _intra_correlation(step.projections, "svc"), None)
@@ -222,11 +222,12 @@ def _perceive(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
     return block.ls_2(block.mlp(_layer_norm(block.ln_2, tokens, _dtype(block)))).float()
 
 
-def _keeps_map(index: int, layers: list[ResidualAttentionBlock]) -> bool:
+def keeps_map(index: int, layers: list[ResidualAttentionBlock]) -> bool:
+    """Whether the map of a block, counted from 0, is part of A."""
     return index >= len(layers) - ATTENTION_BLOCKS
 
 
-def _check_depth(visual: VisionTransformer, attention: str, blocks: int) -> list[ResidualAttentionBlock]:
+def check_depth(visual: VisionTransformer, attention: str, blocks: int) -> list[ResidualAttentionBlock]:
     """The tower's blocks; raises `ModelError` where they are fewer than are to be calibrated."""
     layers = list(visual.transformer.resblocks)
     if attention != "qk" and blocks > len(layers):
@@ -247,11 +248,11 @@ def _embed(visual: VisionTransformer, pixels: Tensor, via_side: int | None = Non
     side = patches.shape[-1]
     tokens = patches.flatten(2).transpose(1, 2)
     class_token = visual.class_embedding.float().expand(len(tokens), 1, -1)
-    tokens = torch.cat([class_token, tokens], dim=1) + _resized_positions(visual, side, via_side)
+    tokens = torch.cat([class_token, tokens], dim=1) + resized_positions(visual, side, via_side)
     return _layer_norm(visual.ln_pre, tokens, torch.float32)
 
 
-def _resized_positions(visual: VisionTransformer, side: int, via_side: int | None) -> Tensor:
+def resized_positions(visual: VisionTransformer, side: int, via_side: int | None = None) -> Tensor:
     """(1 + side * side, width) position embedding; the class token's row is never resized."""
     positions = visual.positional_embedding.float()
     grid = positions[1:].T.reshape(1, -1, *visual.grid_size)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from excel_cam.errors import ModelError
 from excel_cam.files.json_file import read_json
 from excel_cam.files.processors import processors
-from excel_cam.method.calibration import check_image_tower
+from excel_cam.method.calibration import DenseFeatures, check_image_tower, encode_images
 from excel_cam.model.tokenizer import ClipTokenizer, KnownWords
 from excel_cam.model.towers.clip_towers import ClipTowers, build_towers, covers
 from excel_cam.model.towers.configuration import add_configuration, find_configuration, open_clip_version
@@ -25,7 +25,7 @@ from excel_cam.model.towers.other import build_with_open_clip, encode_with_open_
 from excel_cam.model.weight_files import hash_weights
 from excel_cam.model.weights import fit_weights, locate_pretrained, read_weights
 from excel_cam.model.words_file import read_words
-from excel_cam.settings import ModelChoice
+from excel_cam.settings import Backend, ModelChoice, check_backend
 from excel_cam.shipped import configuration_file, locate_shipped
 
 TEXT_BATCH = 64
@@ -48,6 +48,8 @@ class ClipModel:
     visual: Any  # `towers.visual`, on `device`: our ImageTower, or open_clip's VisionTransformer
     towers: Any  # ClipTowers, or of rarer makes open_clip's CLIP or CustomTextCLIP
     tokenizer: Any  # ClipTokenizer, or open_clip's SimpleTokenizer with options of a model's own
+    backend: Backend = "torch"  # what computes the image tower
+    _compiled: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # towers, as they are first used
 
     @property
     def patch(self) -> int:
@@ -76,6 +78,21 @@ class ClipModel:
     def unknown_words(self, text: str) -> list[str]:
         """Words that a model with a small vocabulary does not know; none for any other model."""
         return self.tokenizer.unknown_words(text) if isinstance(self.tokenizer, KnownWords) else []
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: Tensor, attention: str = "svc", blocks: int = 5) -> DenseFeatures:
+        """The calibrated forward pass of (n, 3, S, S) float32 network inputs by the model's backend.
+
+        attention, blocks: as the method's `encode_images` has them, and what it raises.
+        """
+        if self.backend == "torch":
+            return encode_images(self.visual, pixels, attention, blocks)
+        from excel_cam.method.compiled.image_tower import CompiledTower
+
+        key = (pixels.shape[-1] // self.patch, attention, blocks)
+        if key not in self._compiled:
+            self._compiled[key] = CompiledTower(self.visual, *key)
+        return self._compiled[key].encode(pixels)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -108,6 +125,7 @@ def load_model(
     weights: Path | str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    backend: Backend | None = None,
 ) -> ClipModel:
     """Load a frozen model, ready for inference; what is given by keyword replaces that part of `choice`.
 
@@ -124,21 +142,23 @@ def load_model(
     choice.device: `auto`, `cpu`, `cuda` or `cuda:INDEX`. choice.precision: `auto`, `fp32`, `bf16` or `fp16`.
     choice.threads: with how many torch computes on a CPU from now on, in the whole process; by default what
     OMP_NUM_THREADS says, else torch's own choice, but no more than a container's limit allows.
+    choice.backend: `torch`, or `openvino` (extra `fast`), which computes the image tower on the CPU in fp32.
 
     On CUDA two settings of the whole process change: with `fp32`, convolutions no longer compute in TF32; a device with
     an index becomes the current one.
 
-    Raises `ModelError` when the model cannot work, or its weights cannot be had or do not fit. Random weights are
-    never used.
+    Raises `SettingsError` for a backend that is not there or not for that device, `ModelError` when the model cannot
+    work, or its weights cannot be had or do not fit. Random weights are never used.
     """
     parts = {
         "name": name, "pretrained": pretrained, "weights": None if weights is None else Path(weights),
-        "device": device, "precision": precision,
+        "device": device, "precision": precision, "backend": backend,
     }  # fmt: skip
     given: dict[str, Any] = {key: part for key, part in parts.items() if part is not None}
     choice = locate_shipped(dataclasses.replace(choice, **given))
+    check_backend(choice)
     _set_threads(choice.threads)
-    target = resolve_device(choice.device)
+    target = resolve_device(choice.device if choice.backend == "torch" else "cpu")
     precision = resolve_precision(choice.precision, target)
     name, config = _model_config(choice.name)
     path = choice.weights if choice.weights is not None else locate_pretrained(name, config, choice.pretrained)
@@ -155,7 +175,7 @@ def load_model(
     _lower_precision(visual, DTYPES[precision])
     return ClipModel(
         name=name, fingerprint=hash_weights(path), weights=path, device=target, precision=precision,
-        visual=visual.to(target), towers=towers, tokenizer=tokenizer,
+        visual=visual.to(target), towers=towers, tokenizer=tokenizer, backend=choice.backend,
     )  # fmt: skip
 
 

@@ -20,9 +20,8 @@ def prepare_model(choice: ModelChoice, report: Report) -> ClipModel:
     from excel_cam.model.clip import load_model
 
     model = load_model(choice)
-    report(
-        f"model: {model.name}, weights {model.weights} ({model.fingerprint[:12]}), {model.device}, {model.precision}"
-    )
+    computing = f"{model.device}, {model.precision}" + ("" if model.backend == "torch" else f", {model.backend}")
+    report(f"model: {model.name}, weights {model.weights} ({model.fingerprint[:12]}), {computing}")
     return model
 
 

@@ -23,6 +23,7 @@ def asked_model(choice: ModelChoice) -> dict[str, Any]:
         "weights": hash_weights(weights) if weights is not None and weights.is_file() else None,
         "device": choice.device,
         "precision": choice.precision,
+        **({} if choice.backend == "torch" else {"backend": choice.backend}),
     }
 
 

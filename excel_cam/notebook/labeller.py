@@ -28,7 +28,7 @@ from excel_cam.notebook.result import LabelledImage, value_names
 from excel_cam.run.labeller import LabelledPhotograph
 from excel_cam.run.labeller import Labeller as Steps
 from excel_cam.run.photographs.classes import describe_classes, find_beside_background, read_classes
-from excel_cam.settings import PRESETS, ModelChoice, Settings
+from excel_cam.settings import PRESETS, Backend, ModelChoice, Settings
 from excel_cam.shipped import SHIPPED_MODEL, locate_shipped
 from excel_cam.wording import quoted
 
@@ -73,6 +73,7 @@ class Labeller:
         pretrained: str = ModelChoice.pretrained,
         device: str = ModelChoice.device,
         precision: str = ModelChoice.precision,
+        backend: Backend = ModelChoice.backend,
         preset: str | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
     ) -> Labeller:
@@ -81,8 +82,8 @@ class Labeller:
         dataset: `voc`, `coco`, `demo` and so on, as in the commands. classes: names, `"name: prompt name"`, or the text
         that `excel-cam label --classes` takes; an image then shows all of them unless it is told otherwise. kb: a
         knowledge base, a file of one, or a shipped one's name; alone, all its classes.
-        model, weights, pretrained, device, precision: as the commands' options of these names. preset: what the
-        settings start from, `paper` by default. settings: single ones by name, such as {"refine": "none"}; or
+        model, weights, pretrained, device, precision, backend: as the commands' options of these names. preset: what
+        the settings start from, `paper` by default. settings: single ones by name, such as {"refine": "none"}; or
         `Settings`, which are taken whole.
 
         Raises `UsageError` where the choices contradict, `SettingsError`, `KnowledgeError` and `ModelError`.
@@ -95,7 +96,7 @@ class Labeller:
         knowledge = _chosen_knowledge(dataset, classes, kb)
         name = model or (SHIPPED_MODEL if dataset == "demo" and weights is None else ModelChoice.name)
         file = None if weights is None else Path(weights)
-        choice = locate_shipped(ModelChoice(name, pretrained, file, device, precision))
+        choice = locate_shipped(ModelChoice(name, pretrained, file, device, precision, backend=backend))
         chosen = _chosen_settings(choice.name, preset, settings, knowledge)
         borrowing = dataset is not None or classes is None
         labeller = cls(*prepare_text(choice, knowledge, chosen, lambda _: None, borrowing), chosen)

@@ -14,7 +14,7 @@ from torch import Tensor
 from excel_cam.classes import IGNORE
 from excel_cam.errors import MachineError, ModelError
 from excel_cam.method.affinity import spread_maps, transition_matrix
-from excel_cam.method.calibration import DenseFeatures, encode_images, grid_side
+from excel_cam.method.calibration import DenseFeatures, grid_side
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.crf import dense_crf
 from excel_cam.method.images import normalise, resize_to_input
@@ -259,9 +259,7 @@ class Labeller:
 
     def encode(self, inputs: Tensor) -> DenseFeatures:
         """The calibrated forward pass of (n, 3, S, S) float32 network inputs."""
-        return encode_images(
-            self.model.visual, inputs, self.settings.attention, self.settings.calibrated_blocks, relation=None
-        )
+        return self.model.encode_images(inputs, self.settings.attention, self.settings.calibrated_blocks)
 
     @torch.inference_mode()
     def rehearse(self, count: int) -> None:

@@ -24,9 +24,10 @@ def run_record(settled: Settled, identity: Identity, model: ClipModel, batch_siz
 
     request, data, settings = settled.request, settled.data, identity.known["settings"]
     work = request.work
+    libraries = _VERSIONED if model.backend == "torch" else (*_VERSIONED, model.backend)
     return {
         "excel_cam": excel_cam.__version__,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONED}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in libraries}},
         "dataset": {
             "name": data.name, "root": str(data.root), "found": settled.root_found, "split": data.split,
             "images": settled.images_in_all, "tags": data.tags_source,

@@ -29,6 +29,7 @@ from excel_cam.settings import (
     check_background,
     check_bands,
     check_crf_backend,
+    check_learnt_backend,
 )
 from excel_cam.wording import Report, first_lines
 
@@ -145,6 +146,8 @@ def settle(request: Request, report: Report, writing: bool = True) -> Settled:
 
 def require_parts(request: Request) -> None:
     """Raise `ModelError` or `SettingsError` where trained weights or a CRF are asked for that are not there."""
+    if request.adapter is not None:
+        check_learnt_backend(request.model.backend)
     if request.adapter is not None and not request.adapter.is_file():
         raise ModelError(
             f"{request.adapter}: no trained weights there; give --lvc the folder of a finished `excel-cam train`, its "

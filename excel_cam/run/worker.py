@@ -109,7 +109,7 @@ class Worker:
     def identity(self) -> Identity:
         """Everything besides photographs and tags that decides the labels."""
         model = self.load().model
-        return Identity(self.recipe.known, resolved_identity(model.fingerprint, model.precision))
+        return Identity(self.recipe.known, resolved_identity(model.fingerprint, model.precision, model.backend))
 
     def batch_size(self, report: Report = lambda _: None) -> int:
         """How many photographs go through the model at a time."""

@@ -22,6 +22,7 @@ class SmallModel:
     name: str = "small"
     fingerprint: str = "f" * 64
     precision: str = "fp32"
+    backend: str = "torch"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 

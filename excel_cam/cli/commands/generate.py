@@ -18,6 +18,7 @@ from excel_cam.cli.options import (
     MOST_PHOTOGRAPHS,
     BatchSize,
     ShardType,
+    backend_option,
     chosen_model,
     chosen_settings,
     chosen_vote,
@@ -76,6 +77,7 @@ COCO_BOX_THRESHOLD = 0.88  # step 11.3
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per label: name, path, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No progress and no messages on standard error.")
 @model_options
+@backend_option
 @settings_options("text", "image")
 @config_options
 @click.pass_context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from excel_cam.cli.terminal import show, show_record, tell
 from excel_cam.wording import readable_size
 
 _LIBRARIES = ("torch", "open_clip_torch", "numpy", "pillow", "scipy", "safetensors", "huggingface_hub", "click")
-# Extra -> what it installs
+# Extra -> what it installs, with commas between
 EXTRAS = {
-    "coco": "pycocotools", "crf": "pydensecrf2", "fast": "numba", "llm": "openai", "browser": "selenium",
+    "coco": "pycocotools", "crf": "pydensecrf2", "fast": "numba, openvino", "llm": "openai", "browser": "selenium",
     "shards": "pyarrow", "remote": "s3fs", "ray": "ray", "geo": "rasterio",
 }  # fmt: skip
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
@@ -68,7 +68,7 @@ def _gather(roots: Mapping[str, Path]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
-        "extras": {extra: _version(library) for extra, library in EXTRAS.items()},
+        "extras": {extra: _versions(libraries.split(", ")) for extra, libraries in EXTRAS.items()},
         "device": machine.device,
         "precision": machine.precision,
         "threads": machine.threads,
@@ -88,6 +88,14 @@ def _gather(roots: Mapping[str, Path]) -> dict[str, Any]:
             name: {"root": str(root), "found": how} for name, (root, how) in found_data_sets(os.environ, roots).items()
         },
     }
+
+
+def _versions(libraries: Sequence[str]) -> str | None:
+    """The version of an extra's library, of each by its name where it has several; None where none is installed."""
+    versions = {library: _version(library) for library in libraries}
+    if len(versions) == 1 or not any(versions.values()):
+        return next(iter(versions.values()))
+    return ", ".join(f"{library} {version or '-'}" for library, version in versions.items())
 
 
 def _version(library: str) -> str | None:

@@ -13,6 +13,7 @@ from excel_cam.cli.options import (
     FOLDER,
     KNOWLEDGE,
     PHOTOGRAPHS,
+    backend_option,
     chosen_model,
     chosen_settings,
     model_options,
@@ -53,6 +54,7 @@ class ClassesOption(RequiredOption):
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per photograph: name, paths, pixel shares.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
+@backend_option
 @settings_options("text", "image")
 @config_options
 @click.pass_context

@@ -15,6 +15,7 @@ from excel_cam.cli.next_steps import say_next
 from excel_cam.cli.options import (
     FILE,
     FOLDER,
+    backend_option,
     chosen_model,
     knowledge_option,
     model_options,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @click.option("--quiet", is_flag=True, help="No messages on standard error.")
 @model_options
+@backend_option
 @click.pass_context
 def tags(ctx: click.Context, /, source: Path | None, predict: bool, **_: Any) -> None:
     """Make image-level labels from annotations or masks, convert a file of them, or predict them.

@@ -1,1 +1,1 @@
-"""Loops compiled on the spot where the extra `fast` is installed, to the same bytes as plain torch gives."""
+"""What is compiled on the spot where the extra `fast` is installed, instead of computed by plain torch."""

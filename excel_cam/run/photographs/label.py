@@ -192,7 +192,7 @@ def _stamp_of(
     model: ClipModel, choice: ClassChoice | SegmentChoice, model_choice: ModelChoice, settings: Settings, png_mode: str
 ) -> str:
     """The stamp of labels that this model makes; what it turned out to be is remembered."""
-    resolved = resolved_identity(model.fingerprint, model.precision)
+    resolved = resolved_identity(model.fingerprint, model.precision, model.backend)
     remember(model_choice, model.name, resolved)
     return _stamp(choice, settings, png_mode, model.name, resolved)
 

@@ -213,7 +213,7 @@ def _prepare(prediction: Prediction, report: Report) -> tuple[Tagger, str]:
 
     knowledge = prediction.classes.knowledge
     model, bank = prepare_text(prediction.model, knowledge, prediction.settings, report, borrowing=prediction.borrowing)
-    resolved = resolved_identity(model.fingerprint, model.precision)
+    resolved = resolved_identity(model.fingerprint, model.precision, model.backend)
     remember(prediction.model, model.name, resolved)
     return Tagger(model, bank, prediction.settings), _made_with(prediction, resolved)
 

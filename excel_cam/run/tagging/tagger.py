@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from excel_cam.errors import ModelError
-from excel_cam.method.calibration import encode_images, grid_side
+from excel_cam.method.calibration import grid_side
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.tagging.regions import candidate_classes, region_box
 from excel_cam.method.tagging.scores import fuse_scores, local_scores, row_probabilities
@@ -63,7 +63,7 @@ class Tagger:
             for pixels in photographs
         ]
         inputs = torch.stack([resize_to_input(image, size) for image in normalised])
-        features = encode_images(self.model.visual, inputs, settings.attention, settings.calibrated_blocks)
+        features = self.model.encode_images(inputs, settings.attention, settings.calibrated_blocks)
         return row_probabilities(features.tokens.to(_DTYPE), self._text, self.model.sharpness), features.attention
 
     def _checked(self, scores: Tensor) -> NDArray[np.float64]:
