@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
+import threading
 import warnings
 
 import torch
@@ -85,8 +87,28 @@ def _has_compiler() -> bool:
     return True
 
 
+class _Workspace(threading.local):
+    """Memory for affinities on a CPU, a thread's own, kept from photograph to photograph.
+
+    To be given fresh memory page by page takes as long as a third of what is computed into it.
+    """
+
+    def __init__(self) -> None:
+        self._values = torch.empty(0)
+
+    def planes(self, image: Tensor) -> Tensor:
+        """(48, H, W) of any values, which hold until the next call. image: (..., H, W)."""
+        shape = (len(OFFSETS), *image.shape[-2:])
+        if (count := math.prod(shape)) > self._values.numel():
+            self._values = image.new_empty(count)
+        return self._values[:count].view(shape)
+
+
+_workspace = _Workspace()
+
+
 def _refine_one(image: Tensor, maps: Tensor, iterations: int) -> Tensor:
-    affinities = _affinities(image)
+    affinities = _affinities(image, _workspace.planes(image) if image.device.type == "cpu" else None)
     refined = torch.empty_like(maps)
     average = _average_on_cpu if maps.device.type == "cpu" else _average
     most = max(1, GROUPED_VALUES // maps[0].numel())
@@ -154,12 +176,12 @@ def _neighbourhood(device: torch.device) -> tuple[Tensor, Tensor]:
     return offsets.to(device), (POSITION_WEIGHT * _position_weights()).to(device)
 
 
-def _affinities(image: Tensor) -> Tensor:
-    """(48, H, W) float32: each neighbour's weight, softmax(colour) + 0.01 · softmax(position)."""
+def _affinities(image: Tensor, out: Tensor | None = None) -> Tensor:
+    """(48, H, W) float32: each neighbour's weight, softmax(colour) + 0.01 · softmax(position); in `out` if given."""
     padded = _pad(image)
     height, width = image.shape[1:]
     position = _neighbourhood(image.device)[1].view(-1, 1, 1)
-    affinities = image.new_empty((len(OFFSETS), height, width))
+    affinities = image.new_empty((len(OFFSETS), height, width)) if out is None else out
     # Strip by strip, so that the differences of all neighbours stay in a CPU's cache: several times faster.
     rows = STRIP_ROWS if image.device.type == "cpu" else height
     for top in range(0, height, rows):
@@ -174,7 +196,7 @@ def _colour_terms(padded: Tensor, centre: Tensor) -> Tensor:
     """(48, rows, W): minus the squared difference to each neighbour in units of 0.3 deviations, mean over channels."""
     count = len(OFFSETS)
     # Differences to the centre have the neighbours' own deviation, and keep small deviations exact in float32.
-    differences = torch.stack([_shifted(padded, offset) for offset in OFFSETS]) - centre  # (48, 3, rows, W)
+    differences = torch.stack([_shifted(padded, offset) for offset in OFFSETS]).sub_(centre)  # (48, 3, rows, W)
     mean = differences.sum(dim=0) / count
     variance = torch.zeros_like(mean)
     for difference in differences:  # torch.std reduces over the first axis several times slower than this
