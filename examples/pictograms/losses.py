@@ -102,6 +102,17 @@ def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Ten
     return (_read(maps, covered) + _read(spread_maps(maps, transitions(seen.attention)[images]), covered)) / 2
 
 
+def enrich(texts: Tensor, sentences: Tensor) -> Tensor:
+    """The classes' rows enriched from a bank of sentences (step 1.5, all of it kept), the other rows as they are.
+
+    texts: (T, D), classes first. sentences: (B, D). Returns (T, D) unit rows.
+    """
+    rows, bank = F.normalize(texts.float(), dim=-1), F.normalize(sentences.float(), dim=-1)
+    names = rows[: len(CLASSES)]
+    hunted = torch.softmax(names @ bank.T, dim=-1) @ bank
+    return torch.cat([F.normalize(names + hunted, dim=-1), rows[len(CLASSES) :]])
+
+
 def class_maps(tokens: Tensor, texts: Tensor) -> Tensor:
     """The maps of all classes (step 4.4) with gradients: (n, 1 + N, D) to (n, N, classes)."""
     similarities = tokens @ F.normalize(texts.float(), dim=-1).T

@@ -27,6 +27,7 @@ from losses import (
     MAP_WEIGHT,
     PATCH_WEIGHT,
     READ_WEIGHT,
+    enrich,
     map_loss,
     patch_cover,
     patch_loss,
@@ -51,9 +52,7 @@ AVERAGE = 0.995  # decay of the running average of the weights, which is what is
 SHORT = 12  # tokens: longer texts are embedded apart, so that short ones need not be padded to their length
 WARM_UP = 60  # batches over which the learning rate rises
 FALL = 0.3  # last share of the training over which it falls
-# Larger than scenes have them, and cut off: a small image then shows objects as a large scene does, patch for patch.
-# The smallest, 13 of 112 pixels, are as large as those of 5 % of the side in a scene of 256.
-CLOSE = Style(smallest=0.12, largest=2.0, largest_of_many=1.1, inside=0.3, least_share=0.005)
+SCENE = 256  # pixels of a scene's side as the model reads it
 PHOTOGRAPHIC = 0.5  # share of scenes before photographs, which are the hardest
 REDRAWN = 0.5  # share of drawings bent, and of ink drawn with another pen: there are few drawings of each class
 PARTS = 0.12  # share of scenes that show one part of one object
@@ -106,6 +105,15 @@ class Stage:
     masks: bool = False
 
 
+def close_style(side: int) -> Style:
+    """Objects of 13 to 230 pixels, 5 to 90 % of a scene's side, in images of another side.
+
+    A small image then shows objects as a scene does, patch for patch, larger than itself and cut off.
+    """
+    shares = 13 / side, 0.9 * SCENE / side, 0.5 * SCENE / side
+    return Style(smallest=shares[0], largest=shares[1], largest_of_many=shares[2], inside=0.3, least_share=0.005)
+
+
 class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets, Tensor | None]]):
     """Batch number -> pixels (n, 3, side, side) uint8, targets, and cover where the stage has masks.
 
@@ -118,7 +126,7 @@ class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets, Tensor | None]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Targets, Tensor | None]:
         rng = np.random.default_rng((self.seed, number))
         stage = self.stages[number]
-        self.composer.easy = stage.easy
+        self.composer.easy, self.composer.style = stage.easy, close_style(stage.side)
         scenes = [self.composer.compose(rng, stage.side, stage.side) for _ in range(self.size)]
         pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)
         cover = patch_cover(np.stack([scene.mask for scene in scenes])) if stage.masks else None
@@ -173,7 +181,9 @@ class Trainer:
         else:
             cover = cover.to(device)
             loss = loss + COVER_WEIGHT * patch_loss(seen.patches, names, targets, cover)
-            loss = loss + READ_WEIGHT * read_loss(seen, names, targets, cover)
+            # By turns from names alone and from enriched rows, so that either can be read from.
+            rows = enrich(names, texts[targets.enriching]) if self.number % 2 and targets.enriching else names
+            loss = loss + READ_WEIGHT * read_loss(seen, rows, targets, cover)
             loss = loss + MAP_WEIGHT * map_loss(seen.patches, names, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]
@@ -293,7 +303,7 @@ def _composer(arguments: argparse.Namespace, words: list[str]) -> Composer:
     rng = np.random.default_rng(arguments.seed)
     pool = paint_pool(rng, arguments.pool)
     photographs = photograph_pool(rng, _seen_photographs(arguments), arguments.pool, words)
-    composer = Composer(_seen_drawings(arguments), pool, CLOSE, photographs, PHOTOGRAPHIC)
+    composer = Composer(_seen_drawings(arguments), pool, Style(), photographs, PHOTOGRAPHIC)
     composer.close, composer.redrawn = PARTS, REDRAWN
     return composer
 

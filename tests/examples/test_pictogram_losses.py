@@ -17,6 +17,7 @@ from losses import (
     PLACE_WEIGHT,
     SHARPNESS,
     class_maps,
+    enrich,
     map_loss,
     patch_cover,
     patch_loss,
@@ -32,6 +33,7 @@ from excel_cam.method import affinity as method_affinity
 from excel_cam.method.affinity import transition_matrix
 from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
+from excel_cam.method.enrichment import enrich_rows
 from excel_cam.method.images import normalise
 
 KNOWLEDGE = Path(__file__).parents[2] / "kb" / "voc.json"
@@ -161,6 +163,15 @@ def test_training_reads_maps_as_the_method_does() -> None:
     by_method = method_affinity.spread_maps(grids, transition)
     by_training = spread_maps(planes.reshape(6, 25), transition.repeat_interleave(3, dim=0))
     torch.testing.assert_close(by_training, by_method.reshape(6, 25))
+
+
+def test_rows_are_enriched_as_the_method_does() -> None:
+    torch.manual_seed(8)
+    texts, sentences = torch.randn(25, 6), torch.randn(9, 6)
+    rows, bank = (F.normalize(part.double(), dim=1).numpy() for part in (texts, sentences))
+    ours = enrich(texts, sentences).numpy()
+    np.testing.assert_allclose(ours[:20], enrich_rows(rows[:20], bank.T, keep=1.0, strength=1.0), atol=1e-5)
+    np.testing.assert_allclose(ours[20:], rows[20:], atol=1e-6)
 
 
 def test_the_loss_of_what_is_read_computed_a_second_way() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
@@ -48,6 +49,7 @@ from sources import FAMILIES, PHOTOGRAPHS, Source, fetch
 from train import (
     Trainer,
     Words,
+    close_style,
 )
 
 from excel_cam import load_model, shipped_knowledge
@@ -367,6 +369,23 @@ def test_a_sentence_is_true_of_the_drawings_that_it_describes() -> None:
     assert sentence_columns(scenes, named) == ([1, 0, 0, 0, 0], [1, 1, 1, 1, 0])
     # Without the name a cow's horns may be meant, a car's may not.
     assert sentence_columns(scenes, UNNAMED.format(horns).lower()) == ([1, 0, 0, 0, 0], [1, 1, 0, 1, 0])
+
+
+def test_sentences_with_their_classs_name_may_enrich() -> None:
+    record = json.loads(KNOWLEDGE.read_text())
+    texts = {
+        f"a clean origami {entry['name']}. {line}".lower() for entry in record["classes"] for line in entry["sentences"]
+    }
+    targets = Captions(KNOWLEDGE).targets(np.random.default_rng(2), [scene_of({3})])
+    assert targets.enriching
+    assert targets.enriching == [place for place, text in enumerate(targets.texts) if text in texts]
+
+
+def test_small_images_show_objects_as_large_as_scenes_do() -> None:
+    for side in (80, 112, 160, 208):
+        style = close_style(side)
+        assert style.smallest * side == pytest.approx(13)
+        assert style.largest * side == pytest.approx(230, abs=1)
 
 
 def test_a_name_with_another_classs_sentence_is_true_of_nothing() -> None:
