@@ -25,6 +25,7 @@ COVER_WEIGHT = 5.0  # of the patches' loss where they learn from masks
 MAP_WEIGHT = 5.0  # of the maps' loss, there
 READ_WEIGHT = 20.0  # of the loss of what is read from the maps, there
 SHARPNESS = 10.0  # of a stretched map's distance to 0.5, below which the background's score is greater
+SPREAD_SHARE = 0.75  # of the maps after affinity in that loss: it is these that labels come from
 LEAST_COVER = 0.5  # patches of a class in an image, from which on its map is to show it
 
 
@@ -89,9 +90,9 @@ def map_loss(patches: Tensor, texts: Tensor, cover: Tensor, scale: Tensor, bias:
 def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Tensor:
     """How far what the method reads from the maps of the classes shown is from what covers the patches.
 
-    The mean over the maps before affinity and after it, each stretched to 0..1 as steps 4 to 6.1 do, of their
-    cross-entropy and half of what their soft IoU lacks: a small thing then counts as much as a large one. Only this
-    loss sees that one high patch of the background, or one low one of the thing, moves the threshold for all others.
+    For the maps before affinity and after it, each stretched to 0..1 as steps 4 to 6.1 do: their cross-entropy, and
+    half of what their soft IoU lacks, so that a small thing counts as much as a large one. Only this loss sees that one
+    high patch of the background, or one low one of the thing, moves the threshold for all others.
     """
     shown = torch.from_numpy((targets.matches * targets.known)[:, : len(CLASSES)]).to(cover.device) > 0
     images, classes = torch.nonzero(shown & (cover.sum(dim=1) > LEAST_COVER), as_tuple=True)
@@ -99,7 +100,8 @@ def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Ten
         return cover.new_zeros(())
     maps = class_maps(seen.tokens, texts)[images, :, classes]
     covered = cover[images, :, classes]
-    return (_read(maps, covered) + _read(spread_maps(maps, transitions(seen.attention)[images]), covered)) / 2
+    spread = spread_maps(maps, transitions(seen.attention)[images])
+    return SPREAD_SHARE * _read(spread, covered) + (1 - SPREAD_SHARE) * _read(maps, covered)
 
 
 def enrich(texts: Tensor, sentences: Tensor) -> Tensor:
