@@ -1,6 +1,6 @@
 """The texts of training, and which of them an image matches: classes, backgrounds, sentences, parts, views, colours.
 
-Class names come first, for patches learn from them (`train.patch_loss`); no sentence stands with them there. Sentences
+Class names come first, for patches learn from them (`losses.patch_loss`); no sentence stands with them there. Sentences
 are texts of their own, true of the drawings that they describe and of no others, with the class's name or without it.
 """
 
