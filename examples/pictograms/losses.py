@@ -24,7 +24,8 @@ PATCH_WEIGHT, PLACE_WEIGHT = 3.0, 0.5
 COVER_WEIGHT = 5.0  # of the patches' loss where they learn from masks
 MAP_WEIGHT = 5.0  # of the maps' loss, there
 READ_WEIGHT = 20.0  # of the loss of what is read from the maps, there
-SHARPNESS = 10.0  # of a stretched map's distance to 0.5, below which the background's score is greater
+BACKGROUND = 0.5  # of a stretched map, where the class gives way to the background
+SHARPNESS = 10.0  # of a stretched map's distance to such a value
 SPREAD_SHARE = 0.75  # of the maps after affinity in that loss: it is these that labels come from
 LEAST_COVER = 0.5  # patches of a class in an image, from which on its map is to show it
 
@@ -92,7 +93,8 @@ def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Ten
 
     For the maps before affinity and after it, each stretched to 0..1 as steps 4 to 6.1 do: their cross-entropy, and
     half of what their soft IoU lacks, so that a small thing counts as much as a large one. Only this loss sees that one
-    high patch of the background, or one low one of the thing, moves the threshold for all others.
+    high patch of the background, or one low one of the thing, moves the threshold for all others. Before affinity a
+    thing's patches are to be high enough for the boxes from within which maps are spread.
     """
     shown = torch.from_numpy((targets.matches * targets.known)[:, : len(CLASSES)]).to(cover.device) > 0
     images, classes = torch.nonzero(shown & (cover.sum(dim=1) > LEAST_COVER), as_tuple=True)
@@ -101,7 +103,8 @@ def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Ten
     maps = class_maps(seen.tokens, texts)[images, :, classes]
     covered = cover[images, :, classes]
     spread = spread_maps(maps, transitions(seen.attention)[images])
-    return SPREAD_SHARE * _read(spread, covered) + (1 - SPREAD_SHARE) * _read(maps, covered)
+    first, second = _read(maps, covered, Settings().box_threshold), _read(spread, covered, BACKGROUND)
+    return (1 - SPREAD_SHARE) * first + SPREAD_SHARE * second
 
 
 def enrich(texts: Tensor, sentences: Tensor) -> Tensor:
@@ -146,9 +149,11 @@ def _stretch(maps: Tensor) -> Tensor:
     return (maps - low) / (maps.amax(dim=1, keepdim=True) - low + MAP_EPSILON)
 
 
-def _read(maps: Tensor, covered: Tensor) -> Tensor:
-    logits = SHARPNESS * (_stretch(maps) - 0.5)
-    chances = logits.sigmoid()
+def _read(maps: Tensor, covered: Tensor, inside: float) -> Tensor:
+    """covered: (p, N), the share of each patch. inside: what the thing's own patches are to pass, of each map's 0..1."""
+    stretched = SHARPNESS * _stretch(maps)
+    missed, taken = F.softplus(SHARPNESS * inside - stretched), F.softplus(stretched - SHARPNESS * BACKGROUND)
+    chances = (stretched - SHARPNESS * BACKGROUND).sigmoid()
     both = (chances * covered).sum(dim=1)
     iou = both / ((chances + covered).sum(dim=1) - both)
-    return F.binary_cross_entropy_with_logits(logits, covered) + 0.5 * (1 - iou.mean())
+    return (missed * covered + taken * (1 - covered)).mean() + 0.5 * (1 - iou.mean())

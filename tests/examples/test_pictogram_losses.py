@@ -185,10 +185,11 @@ def test_the_loss_of_what_is_read_computed_a_second_way() -> None:
     for index in (0, 4):
         first = class_maps(seen.tokens, texts)[:1, :, index]
         spread = spread_maps(first, transitions(seen.attention)[:1])
-        for read, share in ((first, 1 - SPREAD_SHARE), (spread, SPREAD_SHARE)):
+        for read, share, inside in ((first, 1 - SPREAD_SHARE, 0.79), (spread, SPREAD_SHARE, 0.5)):
             plane, covered = read[0].double().numpy(), cover[0, :, index].double().numpy()
-            chance = 1 / (1 + np.exp(-SHARPNESS * ((plane - plane.min()) / np.ptp(plane) - 0.5)))
-            entropy = -(covered * np.log(chance) + (1 - covered) * np.log(1 - chance)).mean()
+            stretched = (plane - plane.min()) / np.ptp(plane)
+            chance, high = (1 / (1 + np.exp(-SHARPNESS * (stretched - level))) for level in (0.5, inside))
+            entropy = -(covered * np.log(high) + (1 - covered) * np.log(1 - chance)).mean()
             both = (chance * covered).sum()
             total += share * (entropy + 0.5 * (1 - both / (chance.sum() + covered.sum() - both)))
     assert float(loss) == pytest.approx(total / 2, rel=1e-3)
