@@ -1,6 +1,6 @@
 """The texts of training, and which of them an image matches: classes, backgrounds, sentences, parts, views, colours.
 
-Class names come first, for patches learn from them (`train.patch_loss`); no sentence stands with them there. Sentences
+Class names come first, for patches learn from them (`losses.patch_loss`); no sentence stands with them there. Sentences
 are texts of their own, true of the drawings that they describe and of no others, with the class's name or without it.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +61,13 @@ Column = tuple[str, list[tuple[float, float]]]
 @dataclass(frozen=True)
 class Targets:
     """texts: n strings. matches: (images, n) float32, 1 where the text is true of the image, 0 where not. known: the
-    same shape, 0 where nobody could say."""
+    same shape, 0 where nobody could say. enriching: which texts are sentences with their class's name, as the method
+    encodes them (step 1.3)."""
 
     texts: list[str]
     matches: NDArray[np.float32]
     known: NDArray[np.float32]
+    enriching: list[int] = field(default_factory=list)
 
 
 class Captions:
@@ -106,11 +108,14 @@ class Captions:
         for kind in rng.choice(list(KINDS), SOME_KINDS, replace=False):
             members = {CLASSES.index(name) for name in KINDS[kind].split()}
             columns.append((str(kind), [_has(scene, members) for scene in scenes]))
-        columns += self._sentences(rng, scenes) + self._mixed(rng, scenes) + self._parts(rng, scenes)
+        sentences = self._sentences(rng, scenes)
+        nameless = UNNAMED.removesuffix("{}")
+        named = [len(columns) + place for place, (text, _) in enumerate(sentences) if not text.startswith(nameless)]
+        columns += sentences + self._mixed(rng, scenes) + self._parts(rng, scenes)
         columns += self._views(rng, scenes) + self._tinted(rng, scenes) + self._pairs(rng, scenes)
         columns += [(f"a {style}", [(float(style in s.styles), 1.0) for s in scenes]) for style in STYLES]
         values = np.array([column for _text, column in columns], np.float32)
-        return Targets([text for text, _ in columns], values[..., 0].T.copy(), values[..., 1].T.copy())
+        return Targets([text for text, _ in columns], values[..., 0].T.copy(), values[..., 1].T.copy(), named)
 
     def _sentences(self, rng: Generator, scenes: Sequence[Scene]) -> list[Column]:
         """Sentences with their class's name, or without any: true of the drawings that they describe."""

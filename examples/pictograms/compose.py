@@ -120,6 +120,7 @@ class Composer:
         self.photographic = photographic if photographs else 0.0
         self.easy = 0.0  # chance of a scene with one or two larger objects and little clutter: learnt from faster
         self.close = 0.0  # chance of a scene that is one part of one object
+        self.redrawn = 0.0  # chance of a drawing bent, and of ink drawn with another pen: for training
         self.by_class = [_sprites(drawings, name) for name in CLASSES]
         self.classes = [index for index, own in enumerate(self.by_class) if own]  # those it has drawings of
         self.things = [(d.name, _sprite(d)) for d in drawings if d.name and d.name not in CLASS_CODES]
@@ -239,9 +240,9 @@ class Composer:
 
     def _vary(self, rng: Generator, sprite: Sprite, size: float) -> tuple[Floats, Floats, Look]:
         """A drawing turned, scaled to `size` pixels, perhaps mirrored, drawn otherwise: colours, opacity, look."""
-        pixels = _turn(rng, sprite, size)
+        pixels = _turn(rng, sprite, size, self.redrawn)
         if sprite.inked:
-            colours, alpha, look = _ink(rng, pixels, sprite.open_lines)
+            colours, alpha, look = _ink(rng, pixels, sprite.open_lines, self.redrawn)
         else:
             colours, alpha, look = _recolour(rng, pixels)
         if self.photographs and look.style == "silhouette" and rng.random() < 0.5:
@@ -323,8 +324,8 @@ def _sprite(drawing: Drawing) -> Sprite:
     return Sprite(levels, drawing.kind, f"{drawing.family}:{drawing.code}", inked, lines)
 
 
-def _turn(rng: Generator, sprite: Sprite, size: float) -> Floats:
-    """A drawing turned, stretched, sheared, perhaps mirrored, and scaled to about `size` pixels: (h, w, 4)."""
+def _turn(rng: Generator, sprite: Sprite, size: float, bent: float) -> Floats:
+    """A drawing turned, stretched, sheared, perhaps mirrored and bent, and scaled to about `size` pixels: (h, w, 4)."""
     longest = max(sprite.levels[0].shape[:2])
     level = 2 if size < longest / 4 else 1 if size < longest / 2 else 0
     source = Image.fromarray(sprite.levels[level])
@@ -342,7 +343,31 @@ def _turn(rng: Generator, sprite: Sprite, size: float) -> Floats:
     shift = half - inverse @ (extent / 2)
     data = (*inverse[0], shift[0], *inverse[1], shift[1])
     turned = source.transform((int(extent[0]), int(extent[1])), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    if bent and rng.random() < bent:
+        turned = _bend(rng, turned)
     return np.asarray(turned).astype(np.float32)
+
+
+def _bend(rng: Generator, image: Image.Image, cells: int = 3) -> Image.Image:
+    """An image bent as if drawn on rubber: the inner corners of a grid of cells are moved a little."""
+    width, height = image.size
+    if min(width, height) < 4 * cells:
+        return image
+    x, y = np.meshgrid(np.linspace(0, width, cells + 1), np.linspace(0, height, cells + 1))
+    amount = rng.uniform(0.01, 0.05)
+    x[:, 1:-1] += rng.normal(0, amount * width, (cells + 1, cells - 1))
+    y[1:-1] += rng.normal(0, amount * height, (cells - 1, cells + 1))
+    columns, rows = (np.linspace(0, side, cells + 1).round().astype(int) for side in (width, height))
+    corners = [(0, 0), (1, 0), (1, 1), (0, 1)]  # (down, right), as PIL takes them: anticlockwise from the upper left
+    mesh = [
+        (
+            (columns[j], rows[i], columns[j + 1], rows[i + 1]),
+            tuple(float(v) for down, right in corners for v in (x[i + down, j + right], y[i + down, j + right])),
+        )
+        for i in range(cells)
+        for j in range(cells)
+    ]
+    return image.transform(image.size, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
 
 
 def _any_colour(rng: Generator) -> tuple[Floats, str]:
@@ -353,9 +378,12 @@ def _any_colour(rng: Generator) -> tuple[Floats, str]:
     return rng.uniform(0, 255, 3).astype(np.float32), ""
 
 
-def _ink(rng: Generator, pixels: Floats, open_lines: bool) -> tuple[Floats, Floats, Look]:
+def _ink(rng: Generator, pixels: Floats, open_lines: bool, redrawn: float) -> tuple[Floats, Floats, Look]:
     """A drawing in one colour: the ink alone, or on paper that fills what the ink encloses."""
-    ink, whole = pixels[..., 0] / 255, pixels[..., 3] / 255
+    ink: Floats = pixels[..., 0] / 255
+    whole: Floats = pixels[..., 3] / 255
+    if redrawn and min(ink.shape) > 24 and rng.random() < redrawn:
+        ink, whole = _thicken(rng, ink, whole)
     colour, tint = _any_colour(rng)
     if rng.random() < 0.35:  # as such drawings mostly are
         colour, tint = np.array(TINTS["black"], np.float32), "black"
@@ -370,6 +398,15 @@ def _ink(rng: Generator, pixels: Floats, open_lines: bool) -> tuple[Floats, Floa
     share = np.minimum(ink, whole)[..., None] / np.maximum(whole, 1e-3)[..., None]
     told = Look(paper_tint if open_lines else tint, "line drawing" if open_lines else "")
     return flat * share + paper * (1 - share), whole, told
+
+
+def _thicken(rng: Generator, ink: Floats, whole: Floats) -> tuple[Floats, Floats]:
+    """Ink drawn with a thicker or thinner pen, and all that it encloses."""
+    width = 2 + int(rng.integers(max(1, min(ink.shape) // 30)))
+    if rng.random() < 0.5:
+        return ndimage.minimum_filter(ink, min(width, 3)), whole
+    thick = ndimage.maximum_filter(ink, width)
+    return thick, np.maximum(whole, thick)
 
 
 def _recolour(rng: Generator, pixels: Floats) -> tuple[Floats, Floats, Look]:

@@ -19,19 +19,29 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed
-import torch.nn.functional as F
 from captions import Captions, Targets
 from compose import CLASSES, Composer, Style, paint_pool, photograph_pool
 from drawings import Drawing, load_drawings
-from numpy.typing import NDArray
+from losses import (
+    COVER_WEIGHT,
+    MAP_WEIGHT,
+    PATCH_WEIGHT,
+    READ_WEIGHT,
+    enrich,
+    map_loss,
+    patch_cover,
+    patch_loss,
+    read_loss,
+    sigmoid_loss,
+)
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from optimiser import Muon, fast_in_bfloat16
+from passes import encode_pixels, encode_words
 from photographs import Photograph, load_photographs
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # as preset `paper` normalises
 CONTEXT = 48
 CONFIG: dict[str, Any] = {
     "embed_dim": 192, "quick_gelu": True,
@@ -42,16 +52,9 @@ AVERAGE = 0.995  # decay of the running average of the weights, which is what is
 SHORT = 12  # tokens: longer texts are embedded apart, so that short ones need not be padded to their length
 WARM_UP = 60  # batches over which the learning rate rises
 FALL = 0.3  # last share of the training over which it falls
-CLASS_WEIGHT = 2
-CALIBRATED = 5  # last blocks whose calibrated path is trained too
-PATCH_SCALE = 12.0  # of the cosines between patches and texts
-PATCH_SHARE = 0.05  # of the patches in which a thing the image shows must be found
-PATCH_WEIGHT, PLACE_WEIGHT = 3.0, 0.5
-COVER_WEIGHT = 10.0  # of the patches' loss where they learn from masks
-MAP_WEIGHT = 10.0  # of the maps' loss, there
-# Larger than scenes have them, and cut off: a small image then shows objects as a large scene does, patch for patch.
-# The smallest, 13 of 112 pixels, are as large as those of 5 % of the side in a scene of 256.
-CLOSE = Style(smallest=0.12, largest=2.0, largest_of_many=1.1, inside=0.3, least_share=0.005)
+SCENE = 256  # pixels of a scene's side as the model reads it
+PHOTOGRAPHIC = 0.5  # share of scenes before photographs, which are the hardest
+REDRAWN = 0.5  # share of drawings bent, and of ink drawn with another pen: there are few drawings of each class
 PARTS = 0.12  # share of scenes that show one part of one object
 WORD_DROP = 0.05  # share of words read as <unknown>, so that the row for them means nothing in particular
 
@@ -102,6 +105,15 @@ class Stage:
     masks: bool = False
 
 
+def close_style(side: int) -> Style:
+    """Objects of 13 to 230 pixels, 5 to 90 % of a scene's side, in images of another side.
+
+    A small image then shows objects as a scene does, patch for patch, larger than itself and cut off.
+    """
+    shares = 13 / side, 0.9 * SCENE / side, 0.5 * SCENE / side
+    return Style(smallest=shares[0], largest=shares[1], largest_of_many=shares[2], inside=0.3, least_share=0.005)
+
+
 class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets, Tensor | None]]):
     """Batch number -> pixels (n, 3, side, side) uint8, targets, and cover where the stage has masks.
 
@@ -114,138 +126,11 @@ class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets, Tensor | None]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Targets, Tensor | None]:
         rng = np.random.default_rng((self.seed, number))
         stage = self.stages[number]
-        self.composer.easy = stage.easy
+        self.composer.easy, self.composer.style = stage.easy, close_style(stage.side)
         scenes = [self.composer.compose(rng, stage.side, stage.side) for _ in range(self.size)]
         pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)
         cover = patch_cover(np.stack([scene.mask for scene in scenes])) if stage.masks else None
         return pixels, self.captions.targets(rng, scenes), cover
-
-
-def patch_cover(masks: NDArray[np.uint8], patch: int = 16) -> Tensor:
-    """(n, side, side) masks to (n, N, classes) float32: the share of each patch's pixels that show each class."""
-    shown = torch.from_numpy(masks[:, None] == np.arange(1, len(CLASSES) + 1, dtype=np.uint8)[:, None, None])
-    return F.avg_pool2d(shown.float(), patch).flatten(2).transpose(1, 2)
-
-
-def encode_pixels(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The image embeddings (n, D), by the same arithmetic as open_clip's, at any side, and the patches' (n, N, D).
-
-    The patches' are those of the calibrated path (`excel_cam.method.calibration` without gradients), each channel
-    divided by its norm over the tokens, as the patch-text CAM takes them.
-    """
-    patch, width = visual.patch_size[0], visual.conv1.weight.shape[0]
-    pixels = (pixels.float() - pixels.new_tensor(MEAN, dtype=torch.float32)[:, None, None]) / pixels.new_tensor(
-        STD, dtype=torch.float32
-    )[:, None, None]
-    patches = pixels.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5)
-    count, rows, columns = patches.shape[:3]
-    tokens = F.linear(patches.reshape(count, rows * columns, -1), visual.conv1.weight.reshape(width, -1))
-    positions = visual.positional_embedding
-    if visual.grid_size != (rows, columns):
-        grid = positions[1:].T.reshape(1, width, *visual.grid_size)
-        grid = F.interpolate(grid, size=(rows, columns), mode="bilinear", align_corners=False)
-        positions = torch.cat([positions[:1], grid.flatten(2)[0].T])
-    tokens = torch.cat([visual.class_embedding.to(tokens.dtype).expand(count, 1, -1), tokens], dim=1)
-    tokens = visual.ln_pre(tokens + positions.to(tokens.dtype))
-    blocks = list(visual.transformer.resblocks)
-    for block in blocks[:-CALIBRATED]:
-        tokens = tokens + _attend(block, *_project(block, tokens))
-        tokens = tokens + block.mlp(block.ln_2(tokens))
-    calibrated = tokens
-    for block in blocks[-CALIBRATED:]:
-        parts = _project(block, tokens)
-        calibrated = calibrated + _attend_alike(block, *parts)
-        if block is blocks[-1]:
-            tokens, parts = tokens[:, :1], (parts[0][:, :, :1], *parts[1:])
-        tokens = tokens + _attend(block, *parts)
-        tokens = tokens + block.mlp(block.ln_2(tokens))
-    joint = (visual.ln_post(torch.cat([tokens, calibrated[:, 1:]], dim=1)) @ visual.proj).float()
-    return joint[:, 0], (joint / joint.norm(dim=1, keepdim=True))[:, 1:]
-
-
-def encode_words(towers: CLIP, words: Tensor) -> Tensor:
-    """The text embedding; as long as the longest text, not the full context."""
-    length = words.shape[1]
-    states = towers.token_embedding(words) + towers.positional_embedding[:length]
-    for block in towers.transformer.resblocks:
-        states = states + _attend(block, *_project(block, states), towers.attn_mask[:length, :length])
-        states = states + block.mlp(block.ln_2(states))
-    return towers.ln_final(states)[torch.arange(len(words)), words.argmax(dim=-1)] @ towers.text_projection
-
-
-def _project(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, each (n, heads, tokens, width of a head)."""
-    attention = block.attn
-    mixed = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = mixed.unflatten(2, (3, attention.num_heads, attention.head_dim)).permute(2, 0, 3, 1, 4)
-    return query, key, value
-
-
-def _attend(block: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    # Spelt out: for so few tokens faster to train on a CPU than the fused attention.
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    chances = (scores if mask is None else scores + mask).softmax(dim=-1).to(value.dtype)
-    return block.attn.out_proj((chances @ value).transpose(1, 2).flatten(2))
-
-
-def _attend_alike(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    scale = query.shape[-1] ** -0.5
-    alike = [((part * scale) @ part.transpose(-1, -2)).softmax(dim=-1).sum(dim=1) for part in (query, key, value)]
-    correlation = (alike[0] + alike[1] + alike[2]) / 3
-    attended = correlation.to(value.dtype)[:, None] @ value
-    return block.attn.out_proj(attended.transpose(1, 2).flatten(2))
-
-
-def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, targets: Targets) -> Tensor:
-    """Every image against every text: several may match. Class texts, which come first, count `CLASS_WEIGHT` times."""
-    logits = F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T * scale.exp() + bias
-    matches = torch.from_numpy(targets.matches).to(logits.device)
-    known = torch.from_numpy(targets.known).to(logits.device)
-    loss = F.binary_cross_entropy_with_logits(logits, matches, reduction="none") * known
-    loss[:, : len(CLASSES)] *= CLASS_WEIGHT
-    return loss.sum() / len(images)
-
-
-def patch_loss(
-    patches: Tensor, texts: Tensor, targets: Targets, cover: Tensor | None, other: Tensor | None = None
-) -> Tensor:
-    """How far the patches are from showing what they show, as a cross-entropy over class names and background words.
-
-    patches: (n, N, D). texts: one row per class, then one per background word. Without `cover` (see `patch_cover`),
-    image-level labels alone speak: every patch shows one of the things the image shows, and each of these is somewhere.
-    other: (D,) a row for backgrounds that have no name, learnt with the towers and no part of the model.
-    """
-    count = len(texts)
-    rows = texts.float() if other is None else torch.cat([texts.float(), other[None]])
-    chances = (PATCH_SCALE * F.normalize(patches, dim=-1) @ F.normalize(rows, dim=-1).T).log_softmax(dim=-1)
-    matches = torch.from_numpy(targets.matches[:, :count]).to(chances.device)
-    known = torch.from_numpy(targets.known[:, :count]).to(chances.device)
-    present = matches * known
-    absent = (known - present).bool()
-    # Where the image shows no background that has a name, what no class covers may be any of them.
-    absent[:, len(CLASSES) :] &= ~absent[:, len(CLASSES) :].all(dim=1, keepdim=True)
-    if other is not None:
-        absent = torch.cat([absent, absent.new_zeros(len(absent), 1)], dim=1)
-    allowed = chances.masked_fill(absent[:, None], -torch.inf)
-    if cover is not None:
-        background = allowed[..., len(CLASSES) :].logsumexp(dim=-1)
-        return -((chances[..., : len(CLASSES)] * cover).sum(dim=-1) + background * (1 - cover.sum(dim=-1))).mean()
-    best = max(3, round(PATCH_SHARE * chances.shape[1]))
-    found = chances[..., :count].topk(best, dim=1).values.logsumexp(dim=1) - math.log(best)
-    shown = (found * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
-    return -(allowed.logsumexp(dim=-1).mean(dim=1) + PLACE_WEIGHT * shown).mean()
-
-
-def map_loss(patches: Tensor, texts: Tensor, cover: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """How far the maps of all classes are from what covers the patches, as a cross-entropy of each patch and class.
-
-    A map is what the method reads (step 4): a patch's similarity to the class less its mean similarity to all rows. The
-    loss of `patch_loss` compares rows within a patch; this one makes a class's map lower where the class is not.
-    """
-    similarities = F.normalize(patches, dim=-1) @ F.normalize(texts.float(), dim=-1).T
-    maps = similarities[..., : len(CLASSES)] - similarities.mean(dim=-1, keepdim=True)
-    loss = F.binary_cross_entropy_with_logits(scale.exp() * maps + bias, cover, reduction="none")
-    return loss.sum(dim=-1).mean()
 
 
 class Trainer:
@@ -286,17 +171,20 @@ class Trainer:
         rate = self.peak * min(1.0, (self.number + 1) / WARM_UP, (1 - progress) / FALL + 0.01)
         device = next(self.towers.parameters()).device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast_in_bfloat16(device)):
-            images, patches = encode_pixels(self.towers.visual, pixels.to(device))
+            seen = encode_pixels(self.towers.visual, pixels.to(device))
             parts = [encode_words(self.towers, rows.to(device)) for _places, rows in words]
         texts = torch.cat(parts)[torch.cat([places for places, _rows in words]).argsort().to(device)]
-        loss = sigmoid_loss(images, texts, self.towers.logit_scale, self.towers.logit_bias, targets)
+        loss = sigmoid_loss(seen.images, texts, self.towers.logit_scale, self.towers.logit_bias, targets)
         names = texts[: self.places]
         if cover is None:
-            loss = loss + PATCH_WEIGHT * patch_loss(patches, names, targets, None, self.towers.other_row)
+            loss = loss + PATCH_WEIGHT * patch_loss(seen.patches, names, targets, None, self.towers.other_row)
         else:
             cover = cover.to(device)
-            loss = loss + COVER_WEIGHT * patch_loss(patches, names, targets, cover)
-            loss = loss + MAP_WEIGHT * map_loss(patches, names, cover, self.towers.map_scale, self.towers.map_bias)
+            loss = loss + COVER_WEIGHT * patch_loss(seen.patches, names, targets, cover)
+            # By turns from names alone and from enriched rows, so that either can be read from.
+            rows = enrich(names, texts[targets.enriching]) if self.number % 2 and targets.enriching else names
+            loss = loss + READ_WEIGHT * read_loss(seen, rows, targets, cover)
+            loss = loss + MAP_WEIGHT * map_loss(seen.patches, names, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]
         if processes > 1:
@@ -415,8 +303,8 @@ def _composer(arguments: argparse.Namespace, words: list[str]) -> Composer:
     rng = np.random.default_rng(arguments.seed)
     pool = paint_pool(rng, arguments.pool)
     photographs = photograph_pool(rng, _seen_photographs(arguments), arguments.pool, words)
-    composer = Composer(_seen_drawings(arguments), pool, CLOSE, photographs)
-    composer.close = PARTS
+    composer = Composer(_seen_drawings(arguments), pool, Style(), photographs, PHOTOGRAPHIC)
+    composer.close, composer.redrawn = PARTS, REDRAWN
     return composer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,7 +15,6 @@ import compose
 import curve
 import drawings as drawings_module
 import numpy as np
-import open_clip
 import photographs as photographs_module
 import pytest
 import scenes as scenes_module
@@ -25,7 +25,8 @@ import train
 from attributes import PARTS, PLACES, SENTENCES, VIEWS, holds, parts_of, view_holds
 from backgrounds import Background, paint_background
 from captions import KINDS, UNNAMED, Captions
-from compose import CLASSES, STYLES, TINTS, Composer, Scene, Style, photograph_pool
+from compose import CLASSES, STYLES, TINTS, Composer, Scene, Style, _bend, photograph_pool
+from described_scenes import scene_of
 from drawings import (
     CLASS_CODES,
     CLASS_KINDS,
@@ -46,24 +47,13 @@ from scipy import ndimage
 from shapes import ALIKE, likeness, outlines, split_by_shape
 from sources import FAMILIES, PHOTOGRAPHS, Source, fetch
 from train import (
-    CALIBRATED,
-    CONFIG,
-    PATCH_SCALE,
-    PATCH_SHARE,
-    PLACE_WEIGHT,
     Trainer,
     Words,
-    encode_pixels,
-    map_loss,
-    patch_cover,
-    patch_loss,
-    sigmoid_loss,
+    close_style,
 )
 
 from excel_cam import load_model, shipped_knowledge
 from excel_cam.classes import VOC_CLASSES
-from excel_cam.method.calibration import encode_images
-from excel_cam.method.images import normalise
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import ModelChoice
 
@@ -267,6 +257,33 @@ def test_what_ink_encloses_is_paper_or_background() -> None:
     assert styles == {"line drawing", "silhouette"}
 
 
+def test_drawings_are_redrawn_for_training_alone() -> None:
+    """Bent drawings and other pens change masks, a little; without them scenes are as they were."""
+    grey = Background(np.full((64, 64, 3), 128, np.uint8), ())
+    style = Style(objects=(1.0,), clutter=0, smallest=0.6, largest=0.8, inside=1.0)
+    composer = Composer([ring(index) for index in range(20)], [grey], style)
+
+    def areas() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        scenes = [composer.compose(np.random.default_rng(seed), 64, 64) for seed in range(40)]
+        return np.array([(scene.mask > 0).mean() for scene in scenes])
+
+    plain = areas()
+    composer.redrawn = 1.0
+    redrawn = areas()
+    assert (plain != redrawn).mean() > 0.9
+    assert redrawn.mean() == pytest.approx(plain.mean(), rel=0.3)
+
+
+def test_a_bent_drawing_keeps_its_place() -> None:
+    square = Image.fromarray(np.pad(np.full((40, 40, 4), 255, np.uint8), ((10, 10), (10, 10), (0, 0))))
+    for seed in range(20):
+        bent = np.asarray(_bend(np.random.default_rng(seed), square))[..., 3] > 127
+        before = np.asarray(square)[..., 3] > 127
+        assert bent.shape == (60, 60)
+        assert (bent & before).sum() / (bent | before).sum() > 0.75
+        assert not (bent == before).all()
+
+
 def test_a_close_up_shows_a_part_and_tells_no_class() -> None:
     composer = Composer([disc(CLASSES.index("bus"), kind="side")] + [disc(i) for i in range(20) if i != 5],
                         [Background(np.zeros((64, 64, 3), np.uint8), ())])  # fmt: skip
@@ -303,13 +320,6 @@ def test_backgrounds_name_what_they_show() -> None:
         assert set(background.shown) | set(background.unclear) <= words
         seen |= set(background.shown)
     assert {"sky", "cloud", "grass", "water", "wall", "street", "railway", "building", "mountain"} <= seen
-
-
-def scene_of(classes: set[int], doubtful: set[int] = frozenset(), tints: dict[int, set[str]] | None = None,  # type: ignore[assignment]
-             shown: set[str] = frozenset(), unclear: set[str] = frozenset()) -> Scene:  # type: ignore[assignment]  # fmt: skip
-    blank = np.zeros((8, 8), np.uint8)
-    return Scene(np.zeros((8, 8, 3), np.uint8), blank, classes, set(doubtful), tints or {c: {""} for c in classes},
-                 shown=set(shown), unclear=set(unclear))  # fmt: skip
 
 
 def test_captions_match_what_is_in_the_scene() -> None:
@@ -361,6 +371,23 @@ def test_a_sentence_is_true_of_the_drawings_that_it_describes() -> None:
     assert sentence_columns(scenes, UNNAMED.format(horns).lower()) == ([1, 0, 0, 0, 0], [1, 1, 0, 1, 0])
 
 
+def test_sentences_with_their_classs_name_may_enrich() -> None:
+    record = json.loads(KNOWLEDGE.read_text())
+    texts = {
+        f"a clean origami {entry['name']}. {line}".lower() for entry in record["classes"] for line in entry["sentences"]
+    }
+    targets = Captions(KNOWLEDGE).targets(np.random.default_rng(2), [scene_of({3})])
+    assert targets.enriching
+    assert targets.enriching == [place for place, text in enumerate(targets.texts) if text in texts]
+
+
+def test_small_images_show_objects_as_large_as_scenes_do() -> None:
+    for side in (80, 112, 160, 208):
+        style = close_style(side)
+        assert style.smallest * side == pytest.approx(13)
+        assert style.largest * side == pytest.approx(230, abs=1)
+
+
 def test_a_name_with_another_classs_sentence_is_true_of_nothing() -> None:
     captions = Captions(KNOWLEDGE)
     scenes = [scene_of({index}) for index in range(20)]
@@ -399,109 +426,6 @@ def test_all_captions_are_within_the_vocabulary(composer: Composer) -> None:
             assert all(token in words.rows for token in words.tokenizer.encode(text)), text
     assert {name for names in KINDS.values() for name in names.split()} <= set(CLASSES)
     assert set(TINTS) <= set(" ".join(captions.vocabulary()).split())
-
-
-def test_the_loss_is_the_sigmoid_loss_of_the_known_pairs() -> None:
-    targets = Captions(KNOWLEDGE).targets(np.random.default_rng(0), [scene_of({0}), scene_of({1}, doubtful={0})])
-    count = len(targets.texts)
-    images, texts = torch.zeros(2, 4), torch.zeros(count, 4)
-    images[:, 0] = texts[:, 1] = 1  # every pair at a right angle: logits are the bias
-    loss = sigmoid_loss(images, texts, torch.tensor(2.0), torch.tensor(-1.0), targets)
-    weight = np.where(np.arange(count) < 20, 2, 1) * targets.known
-    pairs = np.where(targets.matches == 1, np.log1p(np.exp(1)), np.log1p(np.exp(-1)))
-    assert float(loss) == pytest.approx((weight * pairs).sum() / 2, rel=1e-5)
-
-
-def test_training_sees_what_the_method_will_see() -> None:
-    torch.manual_seed(3)
-    towers = open_clip.CLIP(**{**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 9}}).eval()
-    pixels = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
-    with torch.no_grad():
-        images, patches = encode_pixels(towers.visual, pixels)
-    inputs = torch.stack([normalise(image.permute(1, 2, 0).numpy(), "imagenet") for image in pixels])
-    features = encode_images(towers.visual, inputs, "svc", CALIBRATED).tokens
-    torch.testing.assert_close(images, features[:, 0], atol=2e-5, rtol=1e-4)
-    normalised = features / features.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(patches, normalised[:, 1:], atol=2e-5, rtol=1e-4)
-
-
-def test_cover_is_the_share_of_each_patch() -> None:
-    masks = np.zeros((1, 32, 48), np.uint8)
-    masks[0, :8, :32] = 3  # the upper half of the first two patches of the first row
-    masks[0, 16:, 40:] = 20  # the right half of the last patch of the second row
-    cover = patch_cover(masks)
-    assert cover.shape == (1, 6, 20)
-    assert np.argwhere(cover[0].numpy()).tolist() == [[0, 2], [1, 2], [5, 19]]
-    assert cover[0, 0, 2] == cover[0, 5, 19] == 0.5
-
-
-@pytest.mark.parametrize("with_other", [False, True])
-@pytest.mark.parametrize("with_cover", [False, True])
-def test_the_patches_loss_computed_a_second_way(with_cover: bool, with_other: bool) -> None:
-    rng = np.random.default_rng(5)
-    scenes = [scene_of({0, 4}, doubtful={7}), scene_of({2}, shown={"sky"}, unclear={"tree"}), scene_of({3})]
-    targets = Captions(KNOWLEDGE).targets(rng, scenes)
-    patches, texts = rng.normal(size=(3, 100, 6)), rng.normal(size=(46, 6))
-    cover = rng.dirichlet(np.ones(21), (3, 100))[..., :20]
-    given = [torch.from_numpy(array).float() for array in (patches, texts, cover)]
-    other = given[1][45] if with_other else None
-    loss = patch_loss(given[0], given[1][:45], targets, given[2] if with_cover else None, other)
-    rows = texts if with_other else texts[:45]
-
-    expected = []
-    for image in range(3):
-        terms, chances = [], []
-        for patch in patches[image]:
-            logits = [PATCH_SCALE * patch @ t / np.linalg.norm(patch) / np.linalg.norm(t) for t in rows]
-            chances.append(np.exp(logits) / np.exp(logits).sum())
-        matches, known = targets.matches[image, :45], targets.known[image, :45]
-        may_be = (matches == 1) | (known == 0)
-        if not may_be[20:].any():
-            may_be[20:] = True  # a background that has no name may be taken for any, not for a class
-        may_be = np.append(may_be, np.ones(int(with_other), bool))
-        for place, chance in enumerate(chances):
-            if with_cover:
-                own = cover[image, place]
-                rest = (1 - own.sum()) * np.log(chance[20:][may_be[20:]].sum())
-                terms.append((own * np.log(chance[:20])).sum() + rest)
-            else:
-                terms.append(np.log(chance[may_be].sum()))
-        total = np.mean(terms)
-        if not with_cover:
-            best = round(PATCH_SHARE * 100)
-            found = [
-                np.log(np.sort(np.array(chances)[:, j])[-best:].mean()) for j in range(45) if matches[j] and known[j]
-            ]
-            total += PLACE_WEIGHT * np.mean(found)
-        expected.append(-total)
-    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-4)
-
-
-def test_the_maps_loss_computed_a_second_way() -> None:
-    rng = np.random.default_rng(6)
-    patches, texts = rng.normal(size=(2, 9, 6)), rng.normal(size=(45, 6))
-    cover = rng.dirichlet(np.ones(21), (2, 9))[..., :20]
-    scale, bias = torch.tensor(1.5), torch.tensor(-2.0)
-    loss = map_loss(*(torch.from_numpy(array).float() for array in (patches, texts, cover)), scale, bias)
-    total = 0.0
-    for image in range(2):
-        for place in range(9):
-            patch = patches[image, place] / np.linalg.norm(patches[image, place])
-            similar = [patch @ text / np.linalg.norm(text) for text in texts]
-            for index in range(20):
-                chance = 1 / (1 + np.exp(2 - np.exp(1.5) * (similar[index] - np.mean(similar))))
-                share = cover[image, place, index]
-                total -= share * np.log(chance) + (1 - share) * np.log(1 - chance)
-    assert float(loss) == pytest.approx(total / 18, rel=1e-4)
-
-
-def test_a_plain_background_is_not_pressed_into_classes() -> None:
-    """Image-level labels alone, a background without a name: patches that show none of the classes cost nothing."""
-    targets = Captions(KNOWLEDGE).targets(np.random.default_rng(0), [scene_of({3})])
-    texts = torch.eye(45)
-    patches = texts[40].repeat(1, 100, 1)  # all like one background word
-    patches[0, :5] = texts[3]
-    assert float(patch_loss(patches, texts, targets, None)) < 0.01
 
 
 def test_orthogonalised_updates_have_alike_singular_values() -> None:
