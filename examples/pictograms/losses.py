@@ -150,7 +150,7 @@ def _stretch(maps: Tensor) -> Tensor:
 
 
 def _read(maps: Tensor, covered: Tensor, inside: float) -> Tensor:
-    """covered: (p, N), the share of each patch. inside: what the thing's own patches are to pass, of each map's 0..1."""
+    """covered: (p, N), the share of each patch. inside: what the thing's own patches are to pass, of a map's 0..1."""
     stretched = SHARPNESS * _stretch(maps)
     missed, taken = F.softplus(SHARPNESS * inside - stretched), F.softplus(stretched - SHARPNESS * BACKGROUND)
     chances = (stretched - SHARPNESS * BACKGROUND).sigmoid()

@@ -181,8 +181,8 @@ class Trainer:
         else:
             cover = cover.to(device)
             loss = loss + COVER_WEIGHT * patch_loss(seen.patches, names, targets, cover)
-            # By turns from names alone and from enriched rows, so that either can be read from.
-            rows = enrich(names, texts[targets.enriching]) if self.number % 2 and targets.enriching else names
+            # Mostly from enriched rows, as labels come from them, at times from names alone.
+            rows = enrich(names, texts[targets.enriching]) if self.number % 4 else names
             loss = loss + READ_WEIGHT * read_loss(seen, rows, targets, cover)
             loss = loss + MAP_WEIGHT * map_loss(seen.patches, names, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
