@@ -23,10 +23,12 @@ from captions import Captions, Targets
 from compose import CLASSES, Composer, Style, paint_pool, photograph_pool
 from drawings import Drawing, load_drawings
 from losses import (
+    ATTENTION_WEIGHT,
     COVER_WEIGHT,
     MAP_WEIGHT,
     PATCH_WEIGHT,
     READ_WEIGHT,
+    attention_loss,
     enrich,
     map_loss,
     patch_cover,
@@ -184,6 +186,7 @@ class Trainer:
             # Mostly from enriched rows, as labels come from them, at times from names alone.
             rows = enrich(names, texts[targets.enriching]) if self.number % 4 else names
             loss = loss + READ_WEIGHT * read_loss(seen, rows, targets, cover)
+            loss = loss + ATTENTION_WEIGHT * attention_loss(seen.attention, cover)
             loss = loss + MAP_WEIGHT * map_loss(seen.patches, names, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]
