@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ KINDS = {
 }  # fmt: skip
 # Texts of each sort in one batch.
 SOME_TINTED, SOME_PAIRS, SOME_KINDS, SOME_SENTENCES, SOME_MIXED, SOME_PARTS, SOME_VIEWS = 10, 6, 6, 30, 6, 8, 3
+SOME_BANKED = 2  # sentences of each class by which its maps' rows are enriched
 NAMED = 0.6  # share of the sentences that stand with their class's name, as a knowledge base's texts do
 UNTOLD = 0.15  # of the sentences about what drawings do not show, which are true with their class
 UNNAMED = "a clean origami thing. {}"
@@ -61,13 +62,13 @@ Column = tuple[str, list[tuple[float, float]]]
 @dataclass(frozen=True)
 class Targets:
     """texts: n strings. matches: (images, n) float32, 1 where the text is true of the image, 0 where not. known: the
-    same shape, 0 where nobody could say. enriching: which texts are sentences with their class's name, as the method
-    encodes them (step 1.3)."""
+    same shape, 0 where nobody could say. enriching: which texts are the bank of
+    attributes, sentences with their class's name as the method encodes them (step 1.3)."""
 
     texts: list[str]
     matches: NDArray[np.float32]
     known: NDArray[np.float32]
-    enriching: list[int] = field(default_factory=list)
+    enriching: list[int]
 
 
 class Captions:
@@ -108,14 +109,27 @@ class Captions:
         for kind in rng.choice(list(KINDS), SOME_KINDS, replace=False):
             members = {CLASSES.index(name) for name in KINDS[kind].split()}
             columns.append((str(kind), [_has(scene, members) for scene in scenes]))
-        sentences = self._sentences(rng, scenes)
-        nameless = UNNAMED.removesuffix("{}")
-        named = [len(columns) + place for place, (text, _) in enumerate(sentences) if not text.startswith(nameless)]
-        columns += sentences + self._mixed(rng, scenes) + self._parts(rng, scenes)
+        columns += self._sentences(rng, scenes) + self._mixed(rng, scenes) + self._parts(rng, scenes)
         columns += self._views(rng, scenes) + self._tinted(rng, scenes) + self._pairs(rng, scenes)
         columns += [(f"a {style}", [(float(style in s.styles), 1.0) for s in scenes]) for style in STYLES]
+        bank = self._bank(rng)
+        first = len(columns)
+        columns += [(text, [(0.0, 0.0)] * len(scenes)) for text in bank]
         values = np.array([column for _text, column in columns], np.float32)
-        return Targets([text for text, _ in columns], values[..., 0].T.copy(), values[..., 1].T.copy(), named)
+        return Targets(
+            [text for text, _ in columns],
+            values[..., 0].T.copy(),
+            values[..., 1].T.copy(),
+            list(range(first, len(columns))),
+        )
+
+    def _bank(self, rng: Generator) -> list[str]:
+        """Sentences of every class with its name, as a bank of attributes has them; what they match is not asked."""
+        return [
+            f"{ORIGAMI.format(name)} {lines[place]}".lower()
+            for name, lines in self.sentences.items()
+            for place in rng.choice(len(lines), SOME_BANKED, replace=False)
+        ]
 
     def _sentences(self, rng: Generator, scenes: Sequence[Scene]) -> list[Column]:
         """Sentences with their class's name, or without any: true of the drawings that they describe."""

@@ -27,6 +27,7 @@ READ_WEIGHT = 20.0  # of the loss of what is read from the maps, there
 BACKGROUND = 0.5  # of a stretched map, where the class gives way to the background
 SHARPNESS = 10.0  # of a stretched map's distance to such a value
 SPREAD_SHARE = 0.75  # of the maps after affinity in that loss: it is these that labels come from
+ATTENTION_WEIGHT = 15.0  # of the loss of the attention along which maps are spread, there
 LEAST_COVER = 0.5  # patches of a class in an image, from which on its map is to show it
 
 
@@ -107,6 +108,21 @@ def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Ten
     return (1 - SPREAD_SHARE) * first + SPREAD_SHARE * second
 
 
+def attention_loss(attention: Tensor, cover: Tensor) -> Tensor:
+    """How much of the attention between patches goes to patches that show something else: minus the logarithm of the
+    share that does not, the mean over patches of things and the mean over those of the background, added.
+
+    attention: (n, N, N). Without it the attention of so small a tower is nearly even, and so are the transitions of
+    step 5.1: a patch's map value then spreads over the whole image.
+    """
+    shares = torch.cat([1 - cover.sum(dim=-1, keepdim=True), cover], dim=-1)  # the background first
+    alike = shares @ shares.transpose(1, 2)
+    kept = ((attention * alike).sum(dim=-1) / attention.sum(dim=-1)).clamp_min(1e-4).log()
+    things = 1 - shares[..., 0]
+    parts = [(kept * weights).sum() / weights.sum().clamp_min(1) for weights in (things, shares[..., 0])]
+    return -(parts[0] + parts[1])
+
+
 def enrich(texts: Tensor, sentences: Tensor) -> Tensor:
     """The classes' rows enriched from a bank of sentences (step 1.5, all of it kept), the other rows as they are.
 
@@ -150,7 +166,7 @@ def _stretch(maps: Tensor) -> Tensor:
 
 
 def _read(maps: Tensor, covered: Tensor, inside: float) -> Tensor:
-    """covered: (p, N), the share of each patch. inside: what the thing's own patches are to pass, of each map's 0..1."""
+    """covered: (p, N), the share of each patch. inside: what the thing's own patches are to pass, of a map's 0..1."""
     stretched = SHARPNESS * _stretch(maps)
     missed, taken = F.softplus(SHARPNESS * inside - stretched), F.softplus(stretched - SHARPNESS * BACKGROUND)
     chances = (stretched - SHARPNESS * BACKGROUND).sigmoid()

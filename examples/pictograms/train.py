@@ -23,10 +23,12 @@ from captions import Captions, Targets
 from compose import CLASSES, Composer, Style, paint_pool, photograph_pool
 from drawings import Drawing, load_drawings
 from losses import (
+    ATTENTION_WEIGHT,
     COVER_WEIGHT,
     MAP_WEIGHT,
     PATCH_WEIGHT,
     READ_WEIGHT,
+    attention_loss,
     enrich,
     map_loss,
     patch_cover,
@@ -181,9 +183,10 @@ class Trainer:
         else:
             cover = cover.to(device)
             loss = loss + COVER_WEIGHT * patch_loss(seen.patches, names, targets, cover)
-            # By turns from names alone and from enriched rows, so that either can be read from.
-            rows = enrich(names, texts[targets.enriching]) if self.number % 2 and targets.enriching else names
+            # Mostly from enriched rows, as labels come from them, at times from names alone.
+            rows = enrich(names, texts[targets.enriching]) if self.number % 4 else names
             loss = loss + READ_WEIGHT * read_loss(seen, rows, targets, cover)
+            loss = loss + ATTENTION_WEIGHT * attention_loss(seen.attention, cover)
             loss = loss + MAP_WEIGHT * map_loss(seen.patches, names, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]

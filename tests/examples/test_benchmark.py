@@ -21,7 +21,8 @@ def test_speed_is_measured_on_the_tiny_model(tiny_model: tuple[Path, Path], tmp_
     config, weights = tiny_model
     paths = measures.write_photographs(tmp_path / "photographs", 2, 40, 60)
     assert [Image.open(path).size for path in paths] == [(60, 40)] * 2
-    rows = benchmark.measure_speed(str(config), weights, "cpu", "bf16", paths, 3, 1, tmp_path)
+    choice = ModelChoice(name=str(config), weights=weights, device="cpu", precision="bf16")
+    rows = benchmark.measure_speed(choice, paths, 3, 1, tmp_path)
     found = {row.what.removeprefix("cpu bf16: "): row for row in rows}
     image, plain = found["one image of it"].value, found["one plain fp32 encode_image, batch 1"].value
     ratio = found["one image / one plain fp32 encode_image"]
@@ -30,7 +31,7 @@ def test_speed_is_measured_on_the_tiny_model(tiny_model: tuple[Path, Path], tmp_
     assert 1000 / image == pytest.approx(rows[0].value)
     assert len([what for what in found if what.startswith("stage ")]) == 7
     assert ratio.line() == f"| cpu bf16: one image / one plain fp32 encode_image | {ratio.value:,.4g}  | {ratio.bar} |"
-    assert len(list((tmp_path / "cpu-bf16-1").glob("*.png"))) == 3
+    assert len(list((tmp_path / "cpu-bf16-torch-1").glob("*.png"))) == 3
 
 
 def test_shares_of_equal_pixels() -> None:
@@ -110,3 +111,17 @@ def test_parts_are_kept_and_not_measured_again(tmp_path: Path, monkeypatch: pyte
     assert "figures of another machine, model or version; name another file" in other.stderr
     page.write_text("no table")
     assert "has no line 'Machine: ...'" in CliRunner().invoke(benchmark.main, arguments).stderr
+
+
+def test_the_compiled_backend_is_measured_beside_the_share_of_labels_that_are_torchs(
+    tiny_model: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="the extra `fast` (openvino) is not installed")
+    config, weights = tiny_model
+    paths = measures.write_photographs(tmp_path / "photographs", 2, 40, 60)
+    choice = ModelChoice(name=str(config), weights=weights, device="cpu", precision="fp32", backend="openvino")
+    rows = {row.what: row for row in benchmark.measure_speed(choice, paths, 3, 1, tmp_path)}
+    assert rows["cpu fp32 openvino: one image / one plain fp32 encode_image"].bar == "bar <= 1.05, aim 0.9"
+    equal = rows["cpu fp32 openvino: labels equal to torch's on the CPU, 8 photographs"]
+    assert equal.value >= 0.9999
+    assert equal.bar == "bar >= 0.9999"

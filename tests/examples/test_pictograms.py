@@ -371,14 +371,15 @@ def test_a_sentence_is_true_of_the_drawings_that_it_describes() -> None:
     assert sentence_columns(scenes, UNNAMED.format(horns).lower()) == ([1, 0, 0, 0, 0], [1, 1, 0, 1, 0])
 
 
-def test_sentences_with_their_classs_name_may_enrich() -> None:
-    record = json.loads(KNOWLEDGE.read_text())
-    texts = {
-        f"a clean origami {entry['name']}. {line}".lower() for entry in record["classes"] for line in entry["sentences"]
-    }
+def test_the_bank_holds_sentences_of_every_class_and_asks_nothing_of_images() -> None:
+    entries = json.loads(KNOWLEDGE.read_text())["classes"]
     targets = Captions(KNOWLEDGE).targets(np.random.default_rng(2), [scene_of({3})])
-    assert targets.enriching
-    assert targets.enriching == [place for place, text in enumerate(targets.texts) if text in texts]
+    bank = [targets.texts[place] for place in targets.enriching]
+    assert len(bank) == len(set(bank)) == 2 * len(entries)
+    for entry in entries:
+        own = {f"a clean origami {entry['name']}. {line}".lower() for line in entry["sentences"]}
+        assert len(own & set(bank)) == 2
+    assert not targets.known[:, targets.enriching].any()
 
 
 def test_small_images_show_objects_as_large_as_scenes_do() -> None:
