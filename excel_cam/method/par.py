@@ -22,6 +22,7 @@ POSITION_WEIGHT = 0.01
 GROWTH = (1 + POSITION_WEIGHT) ** ITERATIONS  # 1.22: what maps of 1 everywhere become, as the weights sum to 1.01
 EPSILON = 1e-8
 GROUPED_VALUES = 2**24  # values of the planes that are refined at a time: 64 MiB, three times in memory
+KEPT_VALUES = 2**26  # of affinities whose memory a thread keeps, 256 MiB: those of photographs of 1.4 megapixels
 STRIP_ROWS = 32  # rows whose affinities are computed at a time
 MIN_ROWS = 16  # of such a strip: fewer cost more in calls than the cache saves
 ROUNDS_UNCOMPILED = 3 * ITERATIONS  # photographs whose rounds take no longer than to load the compiler
@@ -99,7 +100,9 @@ class _Workspace(threading.local):
     def planes(self, image: Tensor) -> Tensor:
         """(48, H, W) of any values, which hold until the next call. image: (..., H, W)."""
         shape = (len(OFFSETS), *image.shape[-2:])
-        if (count := math.prod(shape)) > self._values.numel():
+        if (count := math.prod(shape)) > KEPT_VALUES:
+            return image.new_empty(shape)
+        if count > self._values.numel():
             self._values = image.new_empty(count)
         return self._values[:count].view(shape)
 

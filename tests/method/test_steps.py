@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from excel_cam.classes import IGNORE, voc_palette
+from excel_cam.method import par
 from excel_cam.method.affinity import box_mask, spread_maps, transition_matrix
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.images import NORMALISATIONS, normalise, resize_to_input
@@ -171,6 +172,21 @@ def test_refinement_of_a_smooth_image_agrees_with_the_reference() -> None:
     maps = np.random.default_rng(0).random((2, 50, 60)).astype(np.float32)
     ours = pixel_adaptive_refinement(torch.from_numpy(image), torch.from_numpy(maps), iterations=3)
     assert largest_difference(ours, reference.par(image, maps, iterations=3)) < 1e-3
+
+
+def test_memory_kept_for_affinities_changes_nothing_and_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(par, "_workspace", par._Workspace())
+    monkeypatch.setattr(par, "KEPT_VALUES", 48 * 30 * 30)
+    torch.manual_seed(2)
+    pictures = [(torch.randn(3, *size), torch.rand(2, *size)) for size in ((12, 9), (31, 40), (30, 30), (7, 8))]
+    fresh = []
+    for image, maps in pictures:
+        par._workspace = par._Workspace()
+        fresh.append(pixel_adaptive_refinement(image, maps))
+    par._workspace = par._Workspace()
+    for (image, maps), expected in zip(pictures, fresh, strict=True):
+        assert torch.equal(pixel_adaptive_refinement(image, maps), expected)
+    assert par._workspace._values.numel() == 48 * 30 * 30
 
 
 def test_refinement_of_a_flat_image_averages_all_neighbours() -> None:
