@@ -112,8 +112,8 @@ def attention_loss(attention: Tensor, cover: Tensor) -> Tensor:
     """How much of the attention between patches goes to patches that show something else: minus the logarithm of the
     share that does not, the mean over patches of things and the mean over those of the background, added.
 
-    attention: (n, N, N). Without it the attention of so small a tower is nearly even, and so are the transitions of
-    step 5.1: a patch's map value then spreads over the whole image.
+    attention: (n, N, N). Left alone, the attention of so small a tower tells things from the background but not one
+    thing from another, and the transitions of step 5.1 spread the map of one to the other.
     """
     shares = torch.cat([1 - cover.sum(dim=-1, keepdim=True), cover], dim=-1)  # the background first
     alike = shares @ shares.transpose(1, 2)
