@@ -26,7 +26,7 @@ from excel_cam.labels.png import write_label
 from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import label_map, stack_background, upsample_maps
-from excel_cam.method.par import pixel_adaptive_refinement
+from excel_cam.method.refinement.par import pixel_adaptive_refinement
 from excel_cam.model.clip import DTYPES, ClipModel
 from excel_cam.model.weights import quiet_logs
 from excel_cam.run.execute import execute

@@ -19,7 +19,7 @@ from excel_cam.files.images.photographs import read_photograph, reduced_size
 from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips, upsample_maps
-from excel_cam.method.par import guide_image, pixel_adaptive_refinement
+from excel_cam.method.refinement.par import guide_image, pixel_adaptive_refinement
 from excel_cam.settings import Settings
 from excel_cam.wording import size_text
 

@@ -12,7 +12,7 @@ from excel_cam.learnt.relation import mix_attention
 from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.label_map import label_map, stack_background, upsample_maps
-from excel_cam.method.par import pixel_adaptive_refinement
+from excel_cam.method.refinement.par import pixel_adaptive_refinement
 
 # On the patch grid double precision costs next to nothing, and keeps rounding out of maps that are stretched to 0..1.
 GRID_DTYPE = torch.float64

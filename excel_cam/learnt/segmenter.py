@@ -12,9 +12,9 @@ from torch import Tensor
 
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.method.calibration import encode_static, grid_side
-from excel_cam.method.crf import dense_crf
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips
+from excel_cam.method.refinement.crf import dense_crf
 from excel_cam.model.clip import ClipModel
 from excel_cam.settings import SegmentationSettings, check_crf_backend
 

@@ -16,7 +16,6 @@ from excel_cam.errors import MachineError, ModelError
 from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.calibration import DenseFeatures, grid_side
 from excel_cam.method.cam import class_activation_maps
-from excel_cam.method.crf import dense_crf
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import (
     agreed_label_map,
@@ -27,7 +26,8 @@ from excel_cam.method.label_map import (
     upsample_maps,
     with_each_background,
 )
-from excel_cam.method.par import GROWTH, guide_image, pixel_adaptive_refinement
+from excel_cam.method.refinement.crf import dense_crf
+from excel_cam.method.refinement.par import GROWTH, guide_image, pixel_adaptive_refinement
 from excel_cam.method.views import View, average_over_views, chosen_views
 from excel_cam.method.windows import NeighbourAttention, WindowGrid, spread_over_neighbours
 from excel_cam.model.clip import ClipModel

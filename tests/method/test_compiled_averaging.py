@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from excel_cam.method import par
+from excel_cam.method.refinement import par
 
 pytest.importorskip("numba", reason="the extra `fast` (numba) is not installed")
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from excel_cam.errors import SettingsError
-from excel_cam.method.crf import dense_crf
-from excel_cam.method.permutohedral import GaussianFilter
+from excel_cam.method.refinement.crf import dense_crf
+from excel_cam.method.refinement.permutohedral import GaussianFilter
 from excel_cam.settings import Settings, check_crf_backend
 
 PHOTOGRAPHS = os.environ.get("EXCEL_CAM_PHOTOGRAPHS")  # a folder of .jpg files to compare the backends on

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from excel_cam.classes import IGNORE, voc_palette
-from excel_cam.method import par
 from excel_cam.method.affinity import box_mask, spread_maps, transition_matrix
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.images import NORMALISATIONS, normalise, resize_to_input
@@ -24,7 +23,8 @@ from excel_cam.method.label_map import (
     upsample_maps,
     with_each_background,
 )
-from excel_cam.method.par import OFFSETS, pixel_adaptive_refinement
+from excel_cam.method.refinement import par
+from excel_cam.method.refinement.par import OFFSETS, pixel_adaptive_refinement
 
 TOLERANCE = 5e-5
 

@@ -110,14 +110,14 @@ def test_copies_of_a_cpu_tensor_are_the_tensor() -> None:
 
 KERNEL_CHECK = """
 import torch
-from excel_cam.method.par import _refine_with_kernel, pixel_adaptive_refinement
+from excel_cam.method.refinement.par import _refine_with_kernel, pixel_adaptive_refinement
 random = torch.Generator().manual_seed(0)
 smooth = torch.randn(2, 3, 3, 4, generator=random)
 images = torch.nn.functional.interpolate(smooth, size=(13, 21), mode="bilinear")
 images = images + 0.05 * torch.randn(images.shape, generator=random)
 images[1, :, :6, :9] = 0.25  # no deviation at all
 maps = torch.rand(2, 3, 13, 21, generator=random)
-from excel_cam.method import par_kernel
+from excel_cam.method.refinement import par_kernel
 fused = _refine_with_kernel(images, maps, 3)
 par_kernel.PLANES = 2
 assert torch.equal(_refine_with_kernel(images, maps, 3), fused)  # in groups of planes

@@ -15,9 +15,9 @@ from text_rows import voc_bank
 from excel_cam import Settings
 from excel_cam.classes import IGNORE
 from excel_cam.errors import MachineError
-from excel_cam.method import par
 from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
+from excel_cam.method.refinement import par
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.labeller import Labeller
@@ -180,7 +180,7 @@ def test_recorded_results_of_another_implementation(name: str) -> None:
     from excel_cam.method.enrichment import enrich_rows
     from excel_cam.method.images import normalise, resize_to_input
     from excel_cam.method.label_map import label_map, stack_background, upsample_maps
-    from excel_cam.method.par import pixel_adaptive_refinement
+    from excel_cam.method.refinement.par import pixel_adaptive_refinement
 
     with np.load(f"{PARITY}/{name}.npz") as file:
         stored = dict(file)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from excel_cam.method.permutohedral import Floats, GaussianFilter
+from excel_cam.method.refinement.permutohedral import Floats, GaussianFilter
 from excel_cam.settings import check_crf_backend
 
 ITERATIONS = 10

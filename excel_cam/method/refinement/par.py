@@ -166,7 +166,7 @@ def _has_kernel(device: torch.device) -> bool:
 
 
 def _refine_with_kernel(images: Tensor, maps: Tensor, iterations: int) -> Tensor:
-    from excel_cam.method.par_kernel import Neighbourhood, par_fused
+    from excel_cam.method.refinement.par_kernel import Neighbourhood, par_fused
 
     neighbourhood = Neighbourhood(*_neighbourhood(images.device), SHARPNESS, EPSILON)
     return par_fused(images, maps, neighbourhood, iterations)
