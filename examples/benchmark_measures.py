@@ -27,6 +27,7 @@ from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import label_map, stack_background, upsample_maps
 from excel_cam.method.refinement.par import pixel_adaptive_refinement
+from excel_cam.method.threads import one_thread
 from excel_cam.model.clip import DTYPES, ClipModel
 from excel_cam.model.weights import quiet_logs
 from excel_cam.run.execute import execute
@@ -128,7 +129,8 @@ def time_stages(labeller: Labeller, samples: Sequence[Sample], out: Path) -> dic
             )  # fmt: skip
             return pixel_adaptive_refinement(guide, scores)
 
-        scores = timed("enlarge and refine", refine)
+        with one_thread():  # as in a run; strips of the refinement are shared all the same
+            scores = timed("enlarge and refine", refine)
         label = timed("choose labels", lambda: label_map(scores[0], sample.tags).cpu().numpy())  # noqa: B023
         timed("encode and write", lambda: write_label(out / f"{sample.name}.png", label, "L", "0" * 32))  # noqa: B023
     return {stage: statistics.median(values) for stage, values in times.items()}

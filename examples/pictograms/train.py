@@ -28,13 +28,14 @@ from losses import (
     MAP_WEIGHT,
     PATCH_WEIGHT,
     READ_WEIGHT,
-    attention_loss,
     enrich,
     map_loss,
     patch_cover,
     patch_loss,
     read_loss,
     sigmoid_loss,
+    transition_loss,
+    transitions,
 )
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
@@ -182,12 +183,12 @@ class Trainer:
             loss = loss + PATCH_WEIGHT * patch_loss(seen.patches, names, targets, None, self.towers.other_row)
         else:
             cover = cover.to(device)
-            loss = loss + COVER_WEIGHT * patch_loss(seen.patches, names, targets, cover)
-            # Mostly from enriched rows, as labels come from them, at times from names alone.
-            rows = enrich(names, texts[targets.enriching]) if self.number % 4 else names
+            # What masks teach goes through the enriched rows, by which the method reads places.
+            rows = enrich(names, texts[targets.enriching])
+            loss = loss + COVER_WEIGHT * patch_loss(seen.patches, rows, targets, cover)
             loss = loss + READ_WEIGHT * read_loss(seen, rows, targets, cover)
-            loss = loss + ATTENTION_WEIGHT * attention_loss(seen.attention, cover)
-            loss = loss + MAP_WEIGHT * map_loss(seen.patches, names, cover, self.towers.map_scale, self.towers.map_bias)
+            loss = loss + ATTENTION_WEIGHT * transition_loss(transitions(seen.attention), cover)
+            loss = loss + MAP_WEIGHT * map_loss(seen.patches, rows, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]
         if processes > 1:

@@ -11,6 +11,7 @@ from excel_cam.learnt.labels import GRID_DTYPE, class_maps, patch_affinity
 from excel_cam.learnt.relation import mean_of_image, mean_of_views, relation_attention, relation_scores
 from excel_cam.learnt.training.settings import check_learnable
 from excel_cam.method.calibration import encode_static
+from excel_cam.method.threads import all_threads
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.settings import Settings
@@ -39,9 +40,9 @@ class LearntMaps:
         11.2, (n, N, N) float64.
         """
         views = torch.stack([inputs, inputs.flip(-1)], dim=1).flatten(0, 1)
-        static = encode_static(
-            self.model.visual, views, self.settings.calibrated_blocks, slots=self.adapter.description.training.slots
-        )
+        slots = self.adapter.description.training.slots
+        with all_threads():
+            static = encode_static(self.model.visual, views, self.settings.calibrated_blocks, slots=slots)
         assert static.attention is not None  # asked for
         features = self.adapter.network.adapter(static.slots).unflatten(0, (-1, 2))  # (n, 2, N, C)
         own_mean = self.adapter.description.training.relation_mean == "image"

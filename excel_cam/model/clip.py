@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from excel_cam.errors import ModelError
 from excel_cam.files.json_file import read_json
 from excel_cam.files.processors import processors
 from excel_cam.method.calibration import DenseFeatures, check_image_tower, encode_images
+from excel_cam.method.threads import threads_beside
 from excel_cam.model.tokenizer import ClipTokenizer, KnownWords
 from excel_cam.model.towers.clip_towers import ClipTowers, build_towers, covers
 from excel_cam.model.towers.configuration import add_configuration, find_configuration, open_clip_version
@@ -29,6 +31,7 @@ from excel_cam.settings import Backend, ModelChoice, check_backend
 from excel_cam.shipped import configuration_file, locate_shipped
 
 TEXT_BATCH = 64
+_COMPILING = threading.Lock()  # threads that label side by side want the same tower
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -89,10 +92,13 @@ class ClipModel:
             return encode_images(self.visual, pixels, attention, blocks)
         from excel_cam.method.compiled.image_tower import CompiledTower
 
-        key = (pixels.shape[-1] // self.patch, attention, blocks)
-        if key not in self._compiled:
-            self._compiled[key] = CompiledTower(self.visual, *key)
-        return self._compiled[key].encode(pixels)
+        pass_of = (pixels.shape[-1] // self.patch, attention, blocks)
+        with _COMPILING:
+            made, beside = self._compiled.setdefault(pass_of, {}), threads_beside()
+            if beside not in made and (beside > 1 or not made):  # one image alone takes what there is
+                made[beside] = CompiledTower(self.visual, *pass_of)
+            tower = made.get(beside) or next(iter(made.values()))
+        return tower.encode(pixels)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

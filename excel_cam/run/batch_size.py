@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from excel_cam.method.threads import threads_here
+
 if TYPE_CHECKING:
     from excel_cam.run.labeller import Labeller
 
-CPU_BATCH = 8  # a CPU computes one by one whatever the batch; this many photographs are held and written together
+CPU_BATCH = 8  # a CPU computes photographs singly whatever the batch; so many at least are held and written together
+CPU_BATCH_OF_THREAD = 2  # and so many for each of its threads, which have a photograph each
 LARGEST_BATCH = 64  # 64 images of 401 tokens fill any GPU; more would only cost memory and start-up
 TRIALS = (1, 3)  # batch sizes whose memory is measured
 FREE_SHARE = 0.5  # of the device's free memory for the forward pass; refinement and the next batch take from the rest
 
 
 def automatic_batch_size(labeller: Labeller) -> int:
-    """The batch size for a labeller's device: fixed on a CPU, by free memory on CUDA, 1 to 64 in powers of two.
+    """The batch size for a labeller's device: by threads on a CPU, by free memory on CUDA (1 to 64, powers of two).
 
     On CUDA two forward passes show how much memory one more image takes. A device that cannot hold three images at a
     time gets 1. That this leaves too little for very large photographs is caught while the run goes on: the batch
@@ -25,7 +28,7 @@ def automatic_batch_size(labeller: Labeller) -> int:
     """
     device = labeller.model.device
     if device.type != "cuda":
-        return CPU_BATCH
+        return max(CPU_BATCH, CPU_BATCH_OF_THREAD * threads_here())
     try:
         few, more = (_peak_bytes(labeller, count) for count in TRIALS)
     except torch.OutOfMemoryError:

@@ -28,6 +28,7 @@ from excel_cam.method.label_map import (
 )
 from excel_cam.method.refinement.crf import dense_crf
 from excel_cam.method.refinement.par import GROWTH, guide_image, pixel_adaptive_refinement
+from excel_cam.method.threads import all_threads, in_threads, one_thread, threads_here
 from excel_cam.method.views import View, average_over_views, chosen_views
 from excel_cam.method.windows import NeighbourAttention, WindowGrid, spread_over_neighbours
 from excel_cam.model.clip import ClipModel
@@ -42,6 +43,9 @@ GRID_DTYPE = torch.float64
 
 # Photographs of one size are refined together, as many as have so many pixels: 48 float32 affinities each, 1.5 GiB.
 REFINED_PIXELS = 2**23
+
+# On a CPU photographs of at most so many pixels are labelled side by side: each takes 48 float32 affinities a pixel.
+SHARED_PIXELS = 2**20
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index without a background class), 255 ignored
@@ -96,7 +100,7 @@ class Labeller:
 
         Returns one (H, W) uint8 label per photograph, at its size; all background where there are no tags, all
         `IGNORE` (255) where there is no background class either.
-        On the CPU in float32 the result does not depend on how photographs are grouped into calls.
+        On a CPU the result depends neither on how photographs are grouped into calls nor on the number of threads.
         """
         sizes = [photograph.shape[:2] for photograph in photographs]
         return [labelled.label for labelled in self.label_with_maps(photographs, tags, sizes)]
@@ -115,7 +119,7 @@ class Labeller:
         while tagged:
             group = self._next_group(tagged, photographs)
             try:
-                labelled = self._label_batch([_Job(photographs[i], tags[i], sizes[i]) for i in group])
+                labelled = self._label_group([_Job(photographs[i], tags[i], sizes[i]) for i in group])
             except (RuntimeError, MemoryError) as error:
                 if not _tells_of_memory(error):
                     raise
@@ -140,20 +144,34 @@ class Labeller:
         return LabelledPhotograph(lambda: np.full(size, value, np.uint8), lambda: np.zeros((0, self.side, self.side)))
 
     def _next_group(self, tagged: list[int], photographs: Sequence[Pixels]) -> list[int]:
-        """The first of the photographs that are left, as many as go through the model together."""
-        most = min(self._forward_size(len(tagged)), self.batch_limit or len(tagged))
+        """The first of the photographs that are left, as many as go through the model together or side by side."""
+        most = min(len(tagged), self.batch_limit or len(tagged))
+        if self._goes_one_by_one() and 2 * most < threads_here():
+            return tagged[:1]  # few threads would have one each
         for place, index in enumerate(tagged[:most]):
-            if self._windows_on(photographs[index]) is not None:  # its windows are a batch
+            if self._goes_alone(photographs[index]):
                 return tagged[: max(1, place)]
         return tagged[:most]
 
-    def _forward_size(self, count: int) -> int:
+    def _goes_one_by_one(self) -> bool:
         # One photograph fills a CPU's caches, and matrix products of another height may round differently: going one
         # by one costs no time and makes every batch size give the same bytes.
-        return 1 if self.model.device.type == "cpu" else count
+        return self.model.device.type == "cpu"
+
+    def _goes_alone(self, photograph: Pixels) -> bool:
+        """Whether a photograph has a batch of windows, or needs a CPU's memory and threads for itself."""
+        height, width = photograph.shape[:2]
+        return self._windows_on(photograph) is not None or (self._goes_one_by_one() and height * width > SHARED_PIXELS)
 
     def _windows_on(self, photograph: Pixels) -> WindowGrid | None:
         return lay_on(photograph.shape[:2], self.settings.windows, self.side, self.model.patch)
+
+    def _label_group(self, jobs: Sequence[_Job]) -> list[LabelledPhotograph]:
+        """Label photographs that go together: in one forward pass, on a CPU each in a thread of its own."""
+        if not self._goes_one_by_one():
+            return self._label_batch(jobs)
+        with one_thread():
+            return [labelled for (labelled,) in in_threads(self._label_batch, [[job] for job in jobs])]
 
     @torch.inference_mode()
     def _label_batch(self, jobs: Sequence[_Job]) -> list[LabelledPhotograph]:
@@ -259,7 +277,8 @@ class Labeller:
 
     def encode(self, inputs: Tensor) -> DenseFeatures:
         """The calibrated forward pass of (n, 3, S, S) float32 network inputs."""
-        return self.model.encode_images(inputs, self.settings.attention, self.settings.calibrated_blocks)
+        with all_threads():  # the tower's products are the same bytes for any number of threads
+            return self.model.encode_images(inputs, self.settings.attention, self.settings.calibrated_blocks)
 
     @torch.inference_mode()
     def rehearse(self, count: int) -> None:

@@ -91,17 +91,6 @@ def drawings() -> list[Drawing]:
     return [*(disc(index, "emojione") for index in range(20)), *apart, clutter]
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run a script's main function with arguments."""
-
-    def run(main: Callable[[], None], *arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
-        main()
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def composer(drawings: list[Drawing]) -> Composer:
     grey = Background(np.full((64, 64, 3), 128, np.uint8), ("wall",), ("house", "building"))

@@ -87,7 +87,7 @@ def test_an_activation_that_is_not_known_is_told() -> None:
 def test_products_are_computed_in_float32_by_as_many_threads_as_torch_has() -> None:
     from excel_cam.method.compiled.image_tower import CompiledTower
 
-    compiled = CompiledTower(tower(), 3, "svc", 5)._request.get_compiled_model()
+    compiled = CompiledTower(tower(), 3, "svc", 5)._compiled
     assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
     assert compiled.get_property("INFERENCE_NUM_THREADS") == torch.get_num_threads()
 

@@ -112,7 +112,7 @@ def test_a_true_batch_gives_the_same_labels(
     """The path an accelerator takes: one forward pass for images of several sizes and numbers of tags."""
     labeller = Labeller(model, bank, SETTINGS)
     alone = labeller.label(photographs, TAGS)
-    monkeypatch.setattr(labeller, "_forward_size", lambda count: count)
+    monkeypatch.setattr(labeller, "_goes_one_by_one", lambda: False)
     for first, second in zip(alone, labeller.label(photographs, TAGS), strict=True):
         assert (first != second).mean() < 1e-3
 
@@ -130,7 +130,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
             raise torch.OutOfMemoryError("out of memory")
         return whole(jobs)
 
-    monkeypatch.setattr(labeller, "_forward_size", lambda count: count)
+    monkeypatch.setattr(labeller, "_goes_one_by_one", lambda: False)
     monkeypatch.setattr(labeller, "_label_batch", small_memory)
     labels = labeller.label(photographs, TAGS)
     assert tried == [4, 2, 1, 1, 1, 1]  # four of the five photographs have tags

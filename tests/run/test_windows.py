@@ -100,7 +100,7 @@ def test_windows_go_through_in_bounded_batches_whatever_the_group(
     labeller = Labeller(model, bank, dataclasses.replace(SETTINGS, windows="auto"))
     alone = labeller.label(photographs, [TAGS] * 4)
     encode, batches = labeller.encode, []
-    monkeypatch.setattr(labeller, "_forward_size", lambda count: count)
+    monkeypatch.setattr(labeller, "_goes_one_by_one", lambda: False)
     monkeypatch.setattr("excel_cam.run.windows.maps.together_on", lambda device: 3)
 
     def counted(inputs: torch.Tensor) -> object:

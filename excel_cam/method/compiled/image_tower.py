@@ -6,9 +6,9 @@ Sums are taken in other orders than in torch, so that features differ in their l
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from excel_cam.errors import ModelError
 from excel_cam.method.calibration import DenseFeatures, check_depth, keeps_map, resized_positions
+from excel_cam.method.threads import threads_beside, threads_here
 
 # What the products run in is said outright: left alone, some processors would be given bfloat16 or float16.
-_PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+_PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32"}
 _QUICK_GELU = 1.702  # OpenAI's activation: x · sigmoid(1.702 · x)
 
 Tower = Any  # open_clip's VisionTransformer, or our ImageTower
@@ -33,14 +34,19 @@ class CompiledTower:
     """The calibrated forward pass of one image of `side` x `side` patches, as `encode_images` computes it."""
 
     def __init__(self, visual: Tower, side: int, attention: str, blocks: int) -> None:
-        """Computes with as many threads as torch has now.
+        """Takes an image from each of the threads that work beside this one, or shares one among all threads there are.
 
         Raises `ModelError` where the tower has fewer than `blocks` blocks, or an activation that is not known here.
         """
         graph = _CalibratedPass(visual, side, attention, blocks).graph()
-        properties = {**_PROPERTIES, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        self._request = openvino.Core().compile_model(graph, "CPU", properties).create_infer_request()
-        self._lock = threading.Lock()  # a request computes one image at a time
+        streams = threads_beside()
+        hint = "LATENCY" if streams == 1 else "THROUGHPUT"
+        threads = threads_here() if streams == 1 else streams
+        properties = {"PERFORMANCE_HINT": hint, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads}
+        self._compiled = openvino.Core().compile_model(graph, "CPU", _PROPERTIES | properties)
+        self._requests: SimpleQueue[Any] = SimpleQueue()  # a request computes one image at a time
+        for _ in range(streams):
+            self._requests.put(self._compiled.create_infer_request())
 
     def encode(self, pixels: Tensor) -> DenseFeatures:
         """Features of (n, 3, S, S) float32 network inputs on the CPU, image by image."""
@@ -48,9 +54,12 @@ class CompiledTower:
         return DenseFeatures(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _encode_one(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        with self._lock:
-            results = self._request.infer([pixels.contiguous().numpy()], share_inputs=True, share_outputs=True)
+        request = self._requests.get()
+        try:
+            results = request.infer([pixels.contiguous().numpy()], share_inputs=True, share_outputs=True)
             tokens, attention = (torch.from_numpy(results[place].copy()) for place in range(2))
+        finally:
+            self._requests.put(request)
         return tokens, attention
 
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from excel_cam.method.threads import in_threads, threads_here
+
 DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 OFFSETS = tuple((d * y, d * x) for d in DILATIONS for y, x in DIRECTIONS)  # 48 neighbours (down, right), pixels
@@ -131,13 +133,26 @@ def _average(padded: Tensor, affinities: Tensor) -> Tensor:
     """
     height, width = affinities.shape[1:]
     sums = padded.new_zeros((len(padded), height, width))
-    rows = height if padded.device.type != "cpu" else max(MIN_ROWS, STRIP_VALUES // (len(padded) * width))
-    for top in range(0, height, rows):
-        part, weights = sums[:, top : top + rows], affinities[:, top : top + rows]
-        strip = padded[:, top : top + part.shape[1] + 2 * REACH]
+
+    def add(rows: range) -> None:
+        part, weights = sums[:, rows.start : rows.stop], affinities[:, rows.start : rows.stop]
+        strip = padded[:, rows.start : rows.stop + 2 * REACH]
         for weight, offset in zip(weights, OFFSETS, strict=True):
             part.addcmul_(_shifted(strip, offset), weight)
+
+    if padded.device.type == "cpu":
+        in_threads(add, _strips(height, max(1, STRIP_VALUES // (len(padded) * width))))
+    else:
+        add(range(height))
     return sums
+
+
+def _strips(height: int, most: int) -> list[range]:
+    """Rows in strips of about `most`, as many for every thread; no row's sums depend on where strips begin."""
+    threads = threads_here()
+    count = threads * math.ceil(height / (threads * most))
+    rows = max(MIN_ROWS, math.ceil(height / count))
+    return [range(top, min(height, top + rows)) for top in range(0, height, rows)]
 
 
 def guide_image(image: Tensor, network_input: Tensor, source: str) -> Tensor:
@@ -185,13 +200,16 @@ def _affinities(image: Tensor, out: Tensor | None = None) -> Tensor:
     height, width = image.shape[1:]
     position = _neighbourhood(image.device)[1].view(-1, 1, 1)
     affinities = image.new_empty((len(OFFSETS), height, width)) if out is None else out
-    # Strip by strip, so that the differences of all neighbours stay in a CPU's cache: several times faster.
-    rows = STRIP_ROWS if image.device.type == "cpu" else height
-    for top in range(0, height, rows):
+
+    def compute(top: int) -> None:
         centre = image[:, top : top + rows]
         strip = padded[:, top : top + centre.shape[1] + 2 * REACH]
         colour = torch.softmax(_colour_terms(strip, centre), dim=0)
         torch.add(colour, position, out=affinities[:, top : top + rows])
+
+    # Strip by strip, so that the differences of all neighbours stay in a CPU's cache: several times faster.
+    rows = STRIP_ROWS if image.device.type == "cpu" else height
+    in_threads(compute, range(0, height, rows))
     return affinities
 
 

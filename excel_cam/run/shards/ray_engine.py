@@ -75,7 +75,7 @@ class _Here:
             )
         with contextlib.suppress(OSError):  # not on all machines: addresses and absolute paths do without
             os.chdir(self.folder)
-        # Sums of another number of threads differ in their last digit, and Ray has an opinion of its own.
+        # Masks of `segment` differ in a few pixels with the number of threads, and Ray has an opinion of its own.
         os.environ["OMP_NUM_THREADS"] = str(self.threads)
         import torch
 
