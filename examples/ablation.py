@@ -69,6 +69,7 @@ VARIANTS = (
     Variant("stages", "CAM", {"affinity": False, "refine": "none"}),
     Variant("stages", "+ affinity", {"refine": "none"}),
     Variant("stages", "CAM + PAR, no affinity", {"affinity": False}),
+    Variant("stages", "+ affinity without boxes + PAR", {"box_threshold": 0.0}),
     Variant("stages", "+ affinity + CRF", {"refine": "crf"}),
     Variant("views", "+ mirrored", {"flip": True}),
     Variant("views", "+ mirrored, scales 0.75, 1, 1.5", {"flip": True, "scales": (0.75, 1.0, 1.5)}),

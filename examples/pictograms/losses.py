@@ -27,7 +27,7 @@ READ_WEIGHT = 20.0  # of the loss of what is read from the maps, there
 BACKGROUND = 0.5  # of a stretched map, where the class gives way to the background
 SHARPNESS = 10.0  # of a stretched map's distance to such a value
 SPREAD_SHARE = 0.9  # of the maps after affinity in that loss: it is these that labels come from
-ATTENTION_WEIGHT = 40.0  # of the loss of the transitions along which maps are spread, there
+ATTENTION_WEIGHT = 20.0  # of the loss of the attention along which maps are spread, there
 LEAST_COVER = 0.5  # patches of a class in an image, from which on its map is to show it
 
 
@@ -108,16 +108,16 @@ def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Ten
     return (1 - SPREAD_SHARE) * first + SPREAD_SHARE * second
 
 
-def transition_loss(transition: Tensor, cover: Tensor) -> Tensor:
-    """How much of R's rows goes to patches that show something else: minus the logarithm of the share that does not,
-    the mean over patches of things and the mean over those of the background, added.
+def attention_loss(attention: Tensor, cover: Tensor) -> Tensor:
+    """How much of the attention between patches goes to patches that show something else: minus the logarithm of the
+    share that does not, the mean over patches of things and the mean over those of the background, added.
 
-    transition: (n, N, N). Left alone, the attention of so small a tower tells things from the background but not one
-    thing from another, and the transitions of step 5.1, its square, spread the map of one to the other.
+    attention: (n, N, N). Left alone, the attention of so small a tower tells things from the background but not one
+    thing from another, and the transitions of step 5.1 spread the map of one to the other.
     """
     shares = torch.cat([1 - cover.sum(dim=-1, keepdim=True), cover], dim=-1)  # the background first
     alike = shares @ shares.transpose(1, 2)
-    kept = ((transition * alike).sum(dim=-1) / transition.sum(dim=-1)).clamp_min(1e-4).log()
+    kept = ((attention * alike).sum(dim=-1) / attention.sum(dim=-1)).clamp_min(1e-4).log()
     things = 1 - shares[..., 0]
     parts = [(kept * weights).sum() / weights.sum().clamp_min(1) for weights in (things, shares[..., 0])]
     return -(parts[0] + parts[1])

@@ -28,14 +28,13 @@ from losses import (
     MAP_WEIGHT,
     PATCH_WEIGHT,
     READ_WEIGHT,
+    attention_loss,
     enrich,
     map_loss,
     patch_cover,
     patch_loss,
     read_loss,
     sigmoid_loss,
-    transition_loss,
-    transitions,
 )
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
@@ -187,7 +186,7 @@ class Trainer:
             rows = enrich(names, texts[targets.enriching])
             loss = loss + COVER_WEIGHT * patch_loss(seen.patches, rows, targets, cover)
             loss = loss + READ_WEIGHT * read_loss(seen, rows, targets, cover)
-            loss = loss + ATTENTION_WEIGHT * transition_loss(transitions(seen.attention), cover)
+            loss = loss + ATTENTION_WEIGHT * attention_loss(seen.attention, cover)
             loss = loss + MAP_WEIGHT * map_loss(seen.patches, rows, cover, self.towers.map_scale, self.towers.map_bias)
         loss.backward()
         parameters = [p for p in self.towers.parameters() if p.grad is not None]

@@ -17,6 +17,7 @@ from losses import (
     PLACE_WEIGHT,
     SHARPNESS,
     SPREAD_SHARE,
+    attention_loss,
     class_maps,
     enrich,
     map_loss,
@@ -25,7 +26,6 @@ from losses import (
     read_loss,
     sigmoid_loss,
     spread_maps,
-    transition_loss,
     transitions,
 )
 from passes import CALIBRATED, Seen, encode_pixels
@@ -206,14 +206,14 @@ def test_the_loss_of_what_is_read_teaches_both_the_features_and_the_attention() 
     assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in parts)
 
 
-def test_the_transitions_loss_by_hand() -> None:
-    """Four patches: two of a cat, one of a dog, one of the background; each row is as it stands."""
+def test_the_attentions_loss_by_hand() -> None:
+    """Four patches: two of a cat, one of a dog, one of the background; each row's attention is as it stands."""
     cover = torch.zeros(1, 4, 20)
     cover[0, :2, 7] = cover[0, 2, 11] = 1
-    transition = torch.tensor([[[4.0, 1, 2, 1], [1, 1, 1, 1], [0.1, 0.2, 0.6, 0.1], [1, 0, 0, 3]]])
+    attention = torch.tensor([[[4.0, 1, 2, 1], [1, 1, 1, 1], [0.1, 0.2, 0.6, 0.1], [1, 0, 0, 3]]])
     own = [5 / 8, 2 / 4, 0.6, 3 / 4]  # of the cat's, the cat's, the dog's and the background's patch
     expected = -np.mean(np.log(own[:3])) - np.log(own[3])
-    assert float(transition_loss(transition, cover)) == pytest.approx(expected, rel=1e-5)
+    assert float(attention_loss(attention, cover)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_scenes_that_show_no_class_cost_nothing_to_read() -> None:
