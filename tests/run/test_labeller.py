@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 
 import numpy as np
 import pytest
@@ -141,6 +142,55 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     with pytest.raises(MachineError, match="memory does not hold"):  # one photograph that does not fit is an error
         monkeypatch.setattr(labeller, "_label_batch", lambda jobs: small_memory([*jobs, *jobs]))
         labeller.label(photographs[:1], TAGS[:1])
+
+
+def test_photographs_go_side_by_side_on_a_cpu_as_far_as_memory_goes(
+    model: ClipModel, bank: TextBank, photographs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeller = Labeller(model, bank, SETTINGS)
+    expected = labeller.label(photographs, TAGS)
+    whole, at_work, most, held = labeller._label_batch, [], [], [2]
+
+    def small_memory(jobs: list[object]) -> list[object]:
+        at_work.append(1)
+        most.append(len(at_work))
+        try:
+            time.sleep(0.05)  # as long as another thread takes to begin
+            if len(at_work) > held[0]:
+                raise MemoryError("no memory")
+            return whole(jobs)
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr(labeller, "_label_batch", small_memory)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for held[0], limit in ((2, None), (1, 1)):
+            labels = labeller.label(photographs, TAGS)
+            assert all(np.array_equal(a, b) for a, b in zip(labels, expected, strict=True))
+            assert max(most) == 2
+            assert labeller.batch_limit == limit
+        most.clear()
+        labeller.label(photographs, TAGS)
+        assert max(most) == 1  # what memory did not hold is not tried again
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_large_photograph_has_the_threads_for_itself(
+    model: ClipModel, bank: TextBank, photographs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeller, groups = Labeller(model, bank, SETTINGS), []
+    expected, together = labeller.label(photographs, TAGS), labeller._label_group
+    sizes = sorted(photograph.shape[0] * photograph.shape[1] for photograph in photographs)
+    monkeypatch.setattr("excel_cam.run.labeller.SHARED_PIXELS", sizes[-1] - 1)
+    monkeypatch.setattr(labeller, "_label_group", lambda jobs: groups.append(len(jobs)) or together(jobs))
+    labels = labeller.label(photographs, TAGS)
+    assert 1 in groups
+    assert sum(groups) == sum(bool(tags) for tags in TAGS)
+    assert len(groups) > 1
+    assert all(np.array_equal(a, b) for a, b in zip(labels, expected, strict=True))
 
 
 def test_ignore_thresholds_mark_doubt_only(model: ClipModel, bank: TextBank, photographs: list[np.ndarray]) -> None:
