@@ -21,6 +21,7 @@ from torch import nn
 from excel_cam import Labeller, ModelChoice, load_model
 from excel_cam.errors import ModelError, SettingsError
 from excel_cam.method.calibration import encode_images
+from excel_cam.method.threads import in_threads
 from excel_cam.model.towers.clip_towers import LayerScale
 from excel_cam.settings import check_learnt_backend
 
@@ -106,6 +107,25 @@ def test_labels_are_those_of_torch(
         assert result.exit_code == 0, result.output
         labels.append({path.name: np.asarray(Image.open(path)) for path in out.rglob("*.png")})
     assert_labels_alike(*labels)
+
+
+@needs_openvino
+def test_images_side_by_side_have_a_thread_each_and_one_alone_takes_what_is_there() -> None:
+    clip = load_model(ModelChoice("excel-cam-demo", device="cpu", backend="openvino"))
+    images = pixels(8, count=5)  # 64 x 64
+    expected = encode_images(clip.visual, images)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = in_threads(lambda image: clip.encode_images(image[None]).tokens, list(images))
+        ((beside, compiled),) = [item for towers in clip._compiled.values() for item in towers.items()]
+        assert (beside, int(compiled._compiled.get_property("NUM_STREAMS"))) == (2, 2)
+        alone = clip.encode_images(images[:1]).tokens
+    finally:
+        torch.set_num_threads(before)
+    assert [len(towers) for towers in clip._compiled.values()] == [1]  # no second graph for the last image of a run
+    for ours in (torch.cat(found), alone):
+        torch.testing.assert_close(ours, expected.tokens[: len(ours)], rtol=1e-4, atol=2e-5)
 
 
 @needs_openvino
