@@ -310,7 +310,7 @@ def model_options(command: Command) -> Command:
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default=_DEFAULTS.precision,
                      show_default=True, help="Matrix products of the image tower; auto is fp32 on a CPU."),
         click.option("--threads", type=click.IntRange(1, MOST_THREADS), show_default="processors this process may use",
-                     help="Threads that compute on a CPU, each a photograph of its own; labels do not depend on it."),
+                     help="Threads that compute on a CPU, in generate a photograph each, which changes no label."),
     ]  # fmt: skip
     return with_options(command, options)
 

@@ -20,12 +20,14 @@ from excel_cam.labels.class_maps import ClassMaps
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips, upsample_maps
 from excel_cam.method.refinement.par import guide_image, pixel_adaptive_refinement
+from excel_cam.method.threads import one_thread
 from excel_cam.settings import Settings
 from excel_cam.wording import size_text
 
 Label = NDArray[np.uint8]
 
 
+@one_thread()  # as a run computes them, so that they are the same to the last digit
 def swept_labels(
     class_maps: ClassMaps,
     photograph: Path | None,

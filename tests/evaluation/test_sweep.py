@@ -224,3 +224,27 @@ def test_the_default_is_marked_where_it_lies_and_only_within_the_curve() -> None
         if dashed:
             assert dashed[0].attrib["x1"] == curve.attrib["points"].split()[1].split(",")[0]
             assert "default 10" in [text.text for text in root.iter(f"{SVG}text")]
+
+
+def test_labels_are_swept_with_one_thread_as_a_run_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operations that torch shares among threads differ from a run's in their last digit."""
+    import torch
+
+    from excel_cam.evaluation import sweep_labels
+    from excel_cam.settings import Settings
+
+    cams, _truth = worked_example(tmp_path)
+    enlarge, found = sweep_labels.upsample_maps, []
+
+    def counted(*arguments: object) -> torch.Tensor:
+        found.append(torch.get_num_threads())
+        return enlarge(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sweep_labels, "upsample_maps", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        sweep_labels.swept_labels(read_maps(cams / "a.npz", 20), None, (1.0,), (), Settings())
+        assert (found, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
