@@ -100,7 +100,8 @@ class Labeller:
 
         Returns one (H, W) uint8 label per photograph, at its size; all background where there are no tags, all
         `IGNORE` (255) where there is no background class either.
-        On a CPU the result depends neither on how photographs are grouped into calls nor on the number of threads.
+        On a CPU in float32 the result does not depend on how photographs are grouped into calls, nor by the backend
+        `torch` on the number of threads.
         """
         sizes = [photograph.shape[:2] for photograph in photographs]
         return [labelled.label for labelled in self.label_with_maps(photographs, tags, sizes)]
