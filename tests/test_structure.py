@@ -52,7 +52,7 @@ MAY_USE = {
     "triton": {"method.refinement.par_kernel"},
     "scipy": {"method", "report.marks", "files.annotations.outlines", "files.regions.id_maps", "labels.regions.vote"},
     "pydensecrf": {"method.refinement.crf"},
-    "numba": {"method.compiled.averaging"},
+    "numba": {"method.compiled.par_loops"},
     "openvino": {"method.compiled.image_tower"},
     "pycocotools": {"export.coco"},
     "rasterio": {"files.images.rasters"},

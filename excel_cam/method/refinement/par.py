@@ -7,11 +7,13 @@ import importlib.util
 import math
 import threading
 import warnings
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from excel_cam.method.refinement.par_choice import CompiledWhereEqual
 from excel_cam.method.threads import in_threads, threads_here
 
 DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels
@@ -27,7 +29,6 @@ GROUPED_VALUES = 2**24  # values of the planes that are refined at a time: 64 Mi
 KEPT_VALUES = 2**26  # of affinities whose memory a thread keeps, 256 MiB: those of photographs of 1.4 megapixels
 STRIP_ROWS = 32  # rows whose affinities are computed at a time
 MIN_ROWS = 16  # of such a strip: fewer cost more in calls than the cache saves
-ROUNDS_UNCOMPILED = 3 * ITERATIONS  # photographs whose rounds take no longer than to load the compiler
 STRIP_VALUES = 2**19  # of all planes, that a CPU averages at a time: 2 MiB, so that they stay near its cores
 
 
@@ -45,49 +46,7 @@ def pixel_adaptive_refinement(image: Tensor, maps: Tensor, iterations: int = ITE
     return torch.stack([_refine_one(*pair, iterations) for pair in zip(image, maps, strict=True)])
 
 
-class _Averaging:
-    """Rounds of averaging on a CPU: compiled where the extra `fast` is installed and gives the same bytes, else plain.
-
-    Compiled code starts late, as a few photographs are done before the compiler is loaded. For each width of planes its
-    first round is computed both ways: vector instructions differ among processors, and end a row in several ways.
-    """
-
-    def __init__(self) -> None:
-        self.rounds = 0
-        self.equal: dict[int, bool] = {}
-
-    def __call__(self, padded: Tensor, affinities: Tensor) -> Tensor:
-        self.rounds += 1
-        width = padded.shape[2]
-        if self.rounds <= ROUNDS_UNCOMPILED or not self.equal.get(width, _has_compiler()):
-            return _average(padded, affinities)
-        from excel_cam.method.compiled.averaging import average_planes
-
-        compiled = average_planes(padded, affinities, OFFSETS, REACH)
-        if width in self.equal:
-            return compiled
-        plain = _average(padded, affinities)
-        self.equal[width] = torch.equal(compiled, plain)
-        return plain
-
-
-_average_on_cpu = _Averaging()
-
-
-@functools.cache
-def _has_compiler() -> bool:
-    """Whether numba is there and compiles here; tried once, and said where it does not."""
-    if importlib.util.find_spec("numba") is None:
-        return False
-    try:
-        from excel_cam.method.compiled.averaging import compiled_round
-
-        compiled_round()
-    except Exception as error:  # a compiler that does not fit numpy or the processor raises whatever it meets
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(f"refinement in plain torch, its loop cannot be compiled: {reason}", stacklevel=2)
-        return False
-    return True
+_choose = CompiledWhereEqual()
 
 
 class _Workspace(threading.local):
@@ -113,38 +72,73 @@ _workspace = _Workspace()
 
 
 def _refine_one(image: Tensor, maps: Tensor, iterations: int) -> Tensor:
-    affinities = _affinities(image, _workspace.planes(image) if image.device.type == "cpu" else None)
+    on_cpu = maps.device.type == "cpu"
+    _choose.photographs += on_cpu
+    affinities = _affinities(image, _workspace.planes(image) if on_cpu else None)
     refined = torch.empty_like(maps)
-    average = _average_on_cpu if maps.device.type == "cpu" else _average
     most = max(1, GROUPED_VALUES // maps[0].numel())
     # No plane knows of another, so that groups of them give the same values in less memory.
     for part, out in zip(maps.split(most), refined.split(most), strict=True):
-        planes = part
-        for _ in range(iterations):
-            planes = average(_pad(planes), affinities)
-        out.copy_(planes)
+        average = _way_to_average(part) if on_cpu else _average
+        out.copy_(average(part, affinities, iterations))
     return refined
 
 
-def _average(padded: Tensor, affinities: Tensor) -> Tensor:
-    """One round: padded planes, (c, H + 2 · `REACH`, W + 2 · `REACH`), to (c, H, W) weighted sums over neighbours.
+def _way_to_average(maps: Tensor) -> Callable[[Tensor, Tensor, int], Tensor]:
+    def compiled(maps: Tensor, affinities: Tensor, rounds: int = 1) -> Tensor:
+        from excel_cam.method.compiled.par_loops import average_planes
+
+        return average_planes(_pad(maps), affinities, rounds, OFFSETS, REACH)
+
+    planes, height, width = maps.shape
+    rows = min(height, MIN_ROWS)  # enough to tell, as all rows are computed alike
+    return _choose("averages", ((planes, rows, width), (len(OFFSETS), rows, width)), _average, compiled)
+
+
+def _average(maps: Tensor, affinities: Tensor, rounds: int = 1) -> Tensor:
+    """Rounds of averaging: (c, H, W) planes to (c, H, W) weighted sums over the neighbours of sums of the round before.
+
+    Two padded copies are read and written in turn. Making views of all neighbours anew for every round, and memory for
+    its sums, takes a sixth of the time; on a CPU other threads wait for it as well.
+    """
+    source = _pad(maps)
+    target = torch.empty_like(source)
+    height, width = affinities.shape[1:]
+    on_cpu = maps.device.type == "cpu"
+    strips = _strips(height, max(1, STRIP_VALUES // (len(maps) * width))) if on_cpu else [range(height)]
+    there = [_strip_average(source, target, affinities, rows) for rows in strips]
+    back = [_strip_average(target, source, affinities, rows) for rows in strips]
+    for number in range(rounds):
+        in_threads(lambda average: average(), back if number % 2 else there)
+    return _within(target if rounds % 2 else source)
+
+
+def _strip_average(source: Tensor, target: Tensor, affinities: Tensor, rows: range) -> Callable[[], None]:
+    """One round for some rows of padded planes, (c, H + 2 · `REACH`, W + 2 · `REACH`): what writes them, padded again.
 
     On a CPU strip by strip: each sum is read and written 48 times, which its caches serve faster than its memory.
     """
-    height, width = affinities.shape[1:]
-    sums = padded.new_zeros((len(padded), height, width))
+    strip = source[:, rows.start : rows.stop + 2 * REACH]
+    neighbours = [
+        (_shifted(strip, offset), weights)
+        for offset, weights in zip(OFFSETS, affinities[:, rows.start : rows.stop], strict=True)
+    ]
+    lines = target[:, REACH + rows.start : REACH + rows.stop]
+    sums = lines[..., REACH:-REACH]
+    edges = [(lines[..., :REACH], sums[..., :1]), (lines[..., -REACH:], sums[..., -1:])]
+    if rows.start == 0:
+        edges.append((target[:, :REACH], lines[:, :1]))
+    if rows.stop == affinities.shape[1]:
+        edges.append((target[:, -REACH:], lines[:, -1:]))
 
-    def add(rows: range) -> None:
-        part, weights = sums[:, rows.start : rows.stop], affinities[:, rows.start : rows.stop]
-        strip = padded[:, rows.start : rows.stop + 2 * REACH]
-        for weight, offset in zip(weights, OFFSETS, strict=True):
-            part.addcmul_(_shifted(strip, offset), weight)
+    def average() -> None:
+        sums.zero_()
+        for neighbour, weights in neighbours:
+            sums.addcmul_(neighbour, weights)
+        for edge, values in edges:
+            edge.copy_(values)
 
-    if padded.device.type == "cpu":
-        in_threads(add, _strips(height, max(1, STRIP_VALUES // (len(padded) * width))))
-    else:
-        add(range(height))
-    return sums
+    return average
 
 
 def _strips(height: int, most: int) -> list[range]:
@@ -198,19 +192,31 @@ def _affinities(image: Tensor, out: Tensor | None = None) -> Tensor:
     """(48, H, W) float32: each neighbour's weight, softmax(colour) + 0.01 · softmax(position); in `out` if given."""
     padded = _pad(image)
     height, width = image.shape[1:]
+    on_cpu = image.device.type == "cpu"
     position = _neighbourhood(image.device)[1].view(-1, 1, 1)
     affinities = image.new_empty((len(OFFSETS), height, width)) if out is None else out
 
     def compute(top: int) -> None:
         centre = image[:, top : top + rows]
         strip = padded[:, top : top + centre.shape[1] + 2 * REACH]
-        colour = torch.softmax(_colour_terms(strip, centre), dim=0)
+        terms = _way_to_colour_terms(strip, centre) if on_cpu else _colour_terms
+        colour = torch.softmax(terms(strip, centre), dim=0)
         torch.add(colour, position, out=affinities[:, top : top + rows])
 
     # Strip by strip, so that the differences of all neighbours stay in a CPU's cache: several times faster.
-    rows = STRIP_ROWS if image.device.type == "cpu" else height
+    rows = STRIP_ROWS if on_cpu else height
     in_threads(compute, range(0, height, rows))
     return affinities
+
+
+def _way_to_colour_terms(padded: Tensor, centre: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def compiled(padded: Tensor, centre: Tensor) -> Tensor:
+        from excel_cam.method.compiled.par_loops import colour_terms, squared_deviations
+
+        scales = _colour_scales(squared_deviations(padded, centre, OFFSETS, REACH))
+        return colour_terms(padded, centre, scales, OFFSETS, REACH)
+
+    return _choose("colour terms", (tuple(padded.shape), tuple(centre.shape)), _colour_terms, compiled)
 
 
 def _colour_terms(padded: Tensor, centre: Tensor) -> Tensor:
@@ -219,14 +225,19 @@ def _colour_terms(padded: Tensor, centre: Tensor) -> Tensor:
     # Differences to the centre have the neighbours' own deviation, and keep small deviations exact in float32.
     differences = torch.stack([_shifted(padded, offset) for offset in OFFSETS]).sub_(centre)  # (48, 3, rows, W)
     mean = differences.sum(dim=0) / count
-    variance = torch.zeros_like(mean)
+    squared = torch.zeros_like(mean)
     for difference in differences:  # torch.std reduces over the first axis several times slower than this
         excess = difference - mean
-        variance.addcmul_(excess, excess)
-    deviation = (variance / (count - 1)).sqrt()
-    red, green, blue = -1 / (3 * ((deviation + EPSILON) * SHARPNESS) ** 2)
+        squared.addcmul_(excess, excess)
+    red, green, blue = _colour_scales(squared)
     squares = differences.square_()
     return (squares[:, 0] * red).addcmul_(squares[:, 1], green).addcmul_(squares[:, 2], blue)
+
+
+def _colour_scales(squared_deviations: Tensor) -> Tensor:
+    """What squared differences are multiplied by, of the shape of the neighbours' squared deviations, summed."""
+    deviation = (squared_deviations / (len(OFFSETS) - 1)).sqrt()
+    return -1 / (3 * ((deviation + EPSILON) * SHARPNESS) ** 2)
 
 
 def _position_weights() -> Tensor:
@@ -245,3 +256,8 @@ def _shifted(padded: Tensor, offset: tuple[int, int]) -> Tensor:
     down, right = offset
     height, width = padded.shape[-2] - 2 * REACH, padded.shape[-1] - 2 * REACH
     return padded[..., REACH + down : REACH + down + height, REACH + right : REACH + right + width]
+
+
+def _within(padded: Tensor) -> Tensor:
+    """A view of padded planes without their padding."""
+    return _shifted(padded, (0, 0))
