@@ -98,9 +98,9 @@ def _way_to_average(maps: Tensor) -> Callable[[Tensor, Tensor, int], Tensor]:
 def _average(maps: Tensor, affinities: Tensor, rounds: int = 1) -> Tensor:
     """Rounds of averaging: (c, H, W) planes to (c, H, W) weighted sums over the neighbours of sums of the round before.
 
-    Two padded copies are read and written in turn. Making views of all neighbours anew for every round, and memory for
-    its sums, takes a sixth of the time; on a CPU other threads wait for it as well. Rows of all planes lie beside each
-    other, so that a row of affinities is near when the next plane needs it.
+    Two padded copies are read and written in turn, so that views of all neighbours and memory for the sums are made
+    once: on a CPU other threads wait while they are. Rows of all planes lie beside each other, so that a row of
+    affinities is near when the next plane needs it.
     """
     source = _pad(maps).transpose(0, 1).contiguous().transpose(0, 1)
     target = torch.empty_like(source)
