@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from captions import Targets
 from compose import CLASSES
-from numpy.typing import NDArray
 from passes import Seen
 from torch import Tensor
 
@@ -31,10 +29,13 @@ ATTENTION_WEIGHT = 20.0  # of the loss of the attention along which maps are spr
 LEAST_COVER = 0.5  # patches of a class in an image, from which on its map is to show it
 
 
-def patch_cover(masks: NDArray[np.uint8], patch: int = 16) -> Tensor:
-    """(n, side, side) masks to (n, N, classes) float32: the share of each patch's pixels that show each class."""
-    shown = torch.from_numpy(masks[:, None] == np.arange(1, len(CLASSES) + 1, dtype=np.uint8)[:, None, None])
-    return F.avg_pool2d(shown.float(), patch).flatten(2).transpose(1, 2)
+def patch_cover(masks: Tensor, patch: int = 16) -> Tensor:
+    """(n, h, w) uint8 label values to (n, N, classes) float32: the share of each patch's pixels of each class."""
+    values = len(CLASSES) + 1
+    pixels = masks.unfold(1, patch, patch).unfold(2, patch, patch).flatten(3).flatten(0, 2).long()
+    first = values * torch.arange(len(pixels), device=masks.device)[:, None]
+    counts = torch.bincount((first + pixels).flatten(), minlength=values * len(pixels))
+    return counts.view(len(masks), -1, values)[..., 1:].float() / patch**2
 
 
 def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, targets: Targets) -> Tensor:

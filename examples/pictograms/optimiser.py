@@ -24,19 +24,22 @@ def fast_in_bfloat16(device: torch.device) -> bool:
     return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """The nearest matrix with orthogonal rows or columns, roughly, and with an update's usual size (RMS 0.2)."""
-    rows, columns = matrix.shape
-    x = matrix.bfloat16() if fast_in_bfloat16(matrix.device) else matrix
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """The nearest matrices with orthogonal rows or columns, roughly, and with an update's usual size (RMS 0.2).
+
+    (..., rows, columns), so that those of one shape take as many calls as one does.
+    """
+    rows, columns = matrices.shape[-2:]
+    x = matrices.bfloat16() if fast_in_bfloat16(matrices.device) else matrices
     if rows > columns:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = QUINTIC
     for _ in range(STEPS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     if rows > columns:
-        x = x.T
+        x = x.mT
     return x.float() * (0.2 * max(rows, columns) ** 0.5)
 
 
@@ -50,14 +53,19 @@ class Muon:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Change the parameters by their gradients, which must be the same in all processes, and clear these."""
-        updates = []
+        updates = [torch.zeros_like(parameter) for parameter in self.parameters]
+        alike: dict[torch.Size, list[int]] = {}
         for place, (parameter, momentum) in enumerate(zip(self.parameters, self.momentum, strict=True)):
             assert parameter.grad is not None
             momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-            ahead = parameter.grad.lerp(momentum, MOMENTUM)
-            own = place % self.processes == self.rank
-            updates.append(orthogonalise(ahead.flatten(1)).reshape_as(ahead) if own else torch.zeros_like(parameter))
+            if place % self.processes == self.rank:
+                updates[place] = parameter.grad.lerp(momentum, MOMENTUM)
+                alike.setdefault(parameter.flatten(1).shape, []).append(place)
             parameter.grad = None
+        for places in alike.values():
+            matrices = orthogonalise(torch.stack([updates[place].flatten(1) for place in places]))
+            for place, matrix in zip(places, matrices, strict=True):
+                updates[place] = matrix.reshape_as(updates[place])
         if self.processes > 1:
             flat = torch.cat([update.flatten() for update in updates])
             torch.distributed.all_reduce(flat)

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed
-from captions import Captions, Targets
+from backgrounds import Background
+from captions import Captions
 from compose import CLASSES, Composer, Style, paint_pool, photograph_pool
 from drawings import Drawing, load_drawings
 from losses import (
@@ -41,6 +43,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from optimiser import Muon, fast_in_bfloat16
 from passes import encode_pixels, encode_words
 from photographs import Photograph, load_photographs
+from stream import MARGIN, Batch, replayed
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
@@ -50,7 +53,6 @@ CONFIG: dict[str, Any] = {
     "vision_cfg": {"image_size": 112, "layers": 6, "width": 192, "head_width": 64, "patch_size": 16},
     "text_cfg": {"context_length": CONTEXT, "vocab_size": 0, "width": 160, "heads": 2, "layers": 3},
 }  # fmt: skip
-AVERAGE = 0.995  # decay of the running average of the weights, which is what is kept
 SHORT = 12  # tokens: longer texts are embedded apart, so that short ones need not be padded to their length
 WARM_UP = 60  # batches over which the learning rate rises
 FALL = 0.3  # last share of the training over which it falls
@@ -116,23 +118,44 @@ def close_style(side: int) -> Style:
     return Style(smallest=shares[0], largest=shares[1], largest_of_many=shares[2], inside=0.3, least_share=0.005)
 
 
-class Batches(torch.utils.data.Dataset[tuple[Tensor, Targets, Tensor | None]]):
-    """Batch number -> pixels (n, 3, side, side) uint8, targets, and cover where the stage has masks.
+class Batches(torch.utils.data.Dataset[Batch]):
+    """Batch number -> the batch of its stage; the same for the same seed."""
 
-    The same for the same seed.
-    """
+    def __init__(
+        self, composer: Composer, captions: Captions, words: Words, stages: Sequence[Stage], size: int, seed: int
+    ) -> None:
+        self.composer, self.captions, self.words = composer, captions, words
+        self.stages, self.size, self.seed = stages, size, seed
 
-    def __init__(self, composer: Composer, captions: Captions, stages: list[Stage], size: int, seed: int) -> None:
-        self.composer, self.captions, self.stages, self.size, self.seed = composer, captions, stages, size, seed
+    def __getitem__(self, number: int) -> Batch:
+        return self.compose(number, self.stages[number])
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Targets, Tensor | None]:
-        rng = np.random.default_rng((self.seed, number))
-        stage = self.stages[number]
-        self.composer.easy, self.composer.style = stage.easy, close_style(stage.side)
-        scenes = [self.composer.compose(rng, stage.side, stage.side) for _ in range(self.size)]
-        pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)
-        cover = patch_cover(np.stack([scene.mask for scene in scenes])) if stage.masks else None
-        return pixels, self.captions.targets(rng, scenes), cover
+    def compose(self, number: int, stage: Stage, margin: int = 0) -> Batch:
+        """A batch whose scenes are larger than a stage's by `margin` pixels."""
+        rng, side = np.random.default_rng((self.seed, number)), stage.side + margin
+        self.composer.easy, self.composer.style = stage.easy, close_style(side)
+        scenes = [self.composer.compose(rng, side, side) for _ in range(self.size)]
+        pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2).contiguous()
+        mask = torch.from_numpy(np.stack([scene.mask for scene in scenes])) if stage.masks else None
+        targets = self.captions.targets(rng, scenes)
+        return Batch(pixels, mask, targets, self.words.encode(targets.texts, rng))
+
+
+class TimedBatches(Batches):
+    """Batch number -> a batch of the stage that has come, with the margin of `stream`; each process paints its own
+    backgrounds."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.place = torch.zeros(1, dtype=torch.int64).share_memory_()  # of the stage, told to all processes
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.compose(number, self.stages[int(self.place)], MARGIN)
+
+    def tell(self, gone: float) -> None:
+        """`gone`: the share of the time gone by, of which a stage has as much as its number of all numbers."""
+        ends = np.cumsum([stage.images for stage in self.stages])
+        self.place.fill_(min(int((ends <= gone * ends[-1]).sum()), len(ends) - 1))
 
 
 class Trainer:
@@ -162,26 +185,23 @@ class Trainer:
         self.adam = torch.optim.AdamW(others, lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.peak = arguments.rate
         self.average = {name: p.detach().clone() for name, p in self.towers.state_dict().items()}
-        self.number, self.batch = 0, arguments.batch
+        self.number, self.batch, self.decay = 0, arguments.batch, arguments.average
 
-    def step(
-        self, pixels: Tensor, targets: Targets, cover: Tensor | None, words: list[tuple[Tensor, Tensor]],
-        progress: float, processes: int,
-    ) -> float:  # fmt: skip
+    def step(self, batch: Batch, progress: float, processes: int) -> Tensor:
         """One update; returns the loss."""
         # Constant, then falling to nothing: a longer run goes on from a checkpoint of the constant stretch.
         rate = self.peak * min(1.0, (self.number + 1) / WARM_UP, (1 - progress) / FALL + 0.01)
-        device = next(self.towers.parameters()).device
+        device, targets = batch.pixels.device, batch.targets
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast_in_bfloat16(device)):
-            seen = encode_pixels(self.towers.visual, pixels.to(device))
-            parts = [encode_words(self.towers, rows.to(device)) for _places, rows in words]
-        texts = torch.cat(parts)[torch.cat([places for places, _rows in words]).argsort().to(device)]
+            seen = encode_pixels(self.towers.visual, batch.pixels)
+            parts = [encode_words(self.towers, rows) for _places, rows in batch.words]
+        texts = torch.cat(parts)[torch.cat([places for places, _rows in batch.words]).argsort()]
         loss = sigmoid_loss(seen.images, texts, self.towers.logit_scale, self.towers.logit_bias, targets)
         names = texts[: self.places]
-        if cover is None:
+        if batch.mask is None:
             loss = loss + PATCH_WEIGHT * patch_loss(seen.patches, names, targets, None, self.towers.other_row)
         else:
-            cover = cover.to(device)
+            cover = patch_cover(batch.mask)
             # What masks teach goes through the enriched rows, by which the method reads places.
             rows = enrich(names, texts[targets.enriching])
             loss = loss + COVER_WEIGHT * patch_loss(seen.patches, rows, targets, cover)
@@ -202,11 +222,11 @@ class Trainer:
         self.adam.zero_grad()
         self.muon.step(rate)
         self.number += 1
-        decay = min(AVERAGE, (1 + self.number) / (10 + self.number))
+        decay = min(self.decay, (1 + self.number) / (10 + self.number))
         for name, value in self.towers.state_dict().items():
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - decay)
-        return float(loss.detach())
+        return loss.detach()
 
     def save(self, path: Path, words: Words) -> None:
         """Write a checkpoint at once or not at all."""
@@ -249,7 +269,6 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
         store = f"file://{(out / 'rendezvous').resolve()}"
         torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=processes)
     captions = Captions(Path(arguments.knowledge))
-    composer = _composer(arguments, captions.background)
     words = Words(captions.vocabulary())
     trainer = Trainer(arguments, words, len(CLASSES) + len(captions.background), rank)
     checkpoint = out / "checkpoint.pt"
@@ -257,35 +276,79 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
         trainer.load(checkpoint)
     elif arguments.start:
         trainer.start_from(Path(arguments.start), words)
-    share = arguments.batch // processes
-    stages = [stage for stage in arguments.stages for _ in range(stage.images // arguments.batch)]
-    # Progress is counted in patches, which is what time is spent on.
-    spent = np.cumsum([(stage.side / 16) ** 2 for stage in stages])
-    batches = Batches(composer, captions, stages, share, arguments.seed + 7919 * rank)
-    loader = torch.utils.data.DataLoader(
-        batches, batch_size=None, sampler=range(trainer.number, len(stages)), num_workers=arguments.workers,
-        prefetch_factor=4 if arguments.workers else None,
-    )  # fmt: skip
-    started, first, recent = time.monotonic(), trainer.number, []
-    saved = started
-    for pixels, targets, cover in loader:
-        number = trainer.number
-        rows = words.encode(targets.texts, np.random.default_rng((arguments.seed, rank, number)))
-        recent.append(trainer.step(pixels, targets, cover, rows, float(spent[number] / spent[-1]), processes))
-        if rank == 0 and trainer.number % arguments.report == 0:
-            seconds = time.monotonic() - started
-            print(
-                f"{trainer.number * arguments.batch:8,d} images of {len(stages) * arguments.batch:,}  "
-                f"{(trainer.number - first) * arguments.batch / seconds:6.1f}/s  side {stages[number].side}  "
-                f"loss {np.mean(recent):7.3f}  done {spent[number] / spent[-1]:.3f}  {seconds / 60:.1f} min",
-                flush=True,
-            )
-            recent.clear()
-        if rank == 0 and time.monotonic() - saved > arguments.every:
-            trainer.save(checkpoint, words)
-            saved = time.monotonic()
+    report = Report(trainer, arguments)
+    saved = time.monotonic()
+    composer = _composer(arguments, captions.background)
+    follow = _batches_in_time if arguments.minutes else _batches_by_number
+    for batch, progress in follow(arguments, trainer, composer, captions, words, rank):
+        loss = trainer.step(batch, progress, processes)
+        if rank == 0:
+            report.add(batch, loss, progress)
+            if time.monotonic() - saved > arguments.every:
+                trainer.save(checkpoint, words)
+                saved = time.monotonic()
     if rank == 0:
         trainer.save(checkpoint, words)
+
+
+class Report:
+    """Lines of progress."""
+
+    def __init__(self, trainer: Trainer, arguments: argparse.Namespace) -> None:
+        self.trainer, self.every = trainer, arguments.report
+        self.started, self.first = time.monotonic(), trainer.number
+        self.losses: list[Tensor] = []
+
+    def add(self, batch: Batch, loss: Tensor, progress: float) -> None:
+        """A step that was made."""
+        self.losses.append(loss)
+        trainer = self.trainer
+        if trainer.number % self.every:
+            return
+        mean, seconds = float(torch.stack(self.losses).mean()), time.monotonic() - self.started
+        rate = (trainer.number - self.first) * trainer.batch / seconds
+        print(
+            f"{trainer.number * trainer.batch:8,d} images  {rate:6.1f}/s  side {batch.pixels.shape[-1]}  "
+            f"loss {mean:7.3f}  done {progress:.3f}  {seconds / 60:.1f} min",
+            flush=True,
+        )
+        self.losses.clear()
+
+
+def _batches_by_number(
+    arguments: argparse.Namespace, trainer: Trainer, composer: Composer, captions: Captions, words: Words, rank: int
+) -> Iterator[tuple[Batch, float]]:
+    """Every batch once, with the share of the training that is done with it: of patches, which is what time is spent
+    on."""
+    stages = [stage for stage in arguments.stages for _ in range(stage.images // arguments.batch)]
+    spent = np.cumsum([(stage.side / 16) ** 2 for stage in stages])
+    share, seed = arguments.batch // arguments.processes, arguments.seed + 7919 * rank
+    loader = torch.utils.data.DataLoader(
+        Batches(composer, captions, words, stages, share, seed), batch_size=None,
+        sampler=range(trainer.number, len(stages)), num_workers=arguments.workers,
+        prefetch_factor=4 if arguments.workers else None,
+    )  # fmt: skip
+    for number, batch in enumerate(loader, trainer.number):
+        yield batch.to(torch.device(arguments.device)), float(spent[number] / spent[-1])
+
+
+def _batches_in_time(
+    arguments: argparse.Namespace, trainer: Trainer, composer: Composer, captions: Captions, words: Words, rank: int
+) -> Iterator[tuple[Batch, float]]:
+    """Batches for so many minutes, again and again while new ones are composed, with the share of the time gone by."""
+    batches = TimedBatches(composer, captions, words, arguments.stages, arguments.batch, arguments.seed + 1)
+
+    def paint(worker: int) -> None:
+        torch.set_num_threads(1)
+        own = argparse.Namespace(**{**vars(arguments), "seed": arguments.seed + 1 + worker})
+        composer.backgrounds, composer.photographs = _pools(own, captions.background)
+
+    loader = torch.utils.data.DataLoader(
+        batches, batch_size=None, sampler=range(trainer.number, 10**9), num_workers=arguments.workers,
+        prefetch_factor=2 if arguments.workers else None, worker_init_fn=paint,
+    )  # fmt: skip
+    device = torch.device(arguments.device)
+    yield from replayed(loader, device, arguments.seed + trainer.number, arguments.minutes, batches.tell)
 
 
 def _seen_drawings(arguments: argparse.Namespace) -> list[Drawing]:
@@ -301,11 +364,16 @@ def _seen_photographs(arguments: argparse.Namespace) -> list[Photograph]:
     return [picture for picture in found if picture.world == "seen"]
 
 
-def _composer(arguments: argparse.Namespace, words: list[str]) -> Composer:
-    """A composer of what training may see."""
+def _pools(arguments: argparse.Namespace, words: list[str]) -> tuple[list[Background], list[Background]]:
+    """Painted backgrounds and photographs for training."""
     rng = np.random.default_rng(arguments.seed)
     pool = paint_pool(rng, arguments.pool)
-    photographs = photograph_pool(rng, _seen_photographs(arguments), arguments.pool, words)
+    return pool, photograph_pool(rng, _seen_photographs(arguments), arguments.pool, words)
+
+
+def _composer(arguments: argparse.Namespace, words: list[str]) -> Composer:
+    """A composer of what training may see."""
+    pool, photographs = _pools(arguments, words)
     composer = Composer(_seen_drawings(arguments), pool, Style(), photographs, PHOTOGRAPHIC)
     composer.close, composer.redrawn = PARTS, REDRAWN
     return composer
@@ -341,6 +409,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="composing processes for each training process")
     parser.add_argument("--pool", type=int, default=800, help="painted backgrounds")
     parser.add_argument("--report", type=int, default=50, help="batches between lines of progress")
+    parser.add_argument("--average", type=float, default=0.995, help="decay of the running average, which is kept")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0,
+        help="train for so long, with scenes again while new ones are composed; the stages' numbers are shares of it",
+    )  # fmt: skip
     parser.add_argument("--every", type=float, default=240, help="seconds between checkpoints")
     arguments = parser.parse_args()
     out = Path(arguments.out)

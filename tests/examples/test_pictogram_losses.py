@@ -70,7 +70,7 @@ def test_cover_is_the_share_of_each_patch() -> None:
     masks = np.zeros((1, 32, 48), np.uint8)
     masks[0, :8, :32] = 3  # the upper half of the first two patches of the first row
     masks[0, 16:, 40:] = 20  # the right half of the last patch of the second row
-    cover = patch_cover(masks)
+    cover = patch_cover(torch.from_numpy(masks))
     assert cover.shape == (1, 6, 20)
     assert np.argwhere(cover[0].numpy()).tolist() == [[0, 2], [1, 2], [5, 19]]
     assert cover[0, 0, 2] == cover[0, 5, 19] == 0.5

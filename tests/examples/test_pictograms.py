@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import shlex
 import sys
+import threading
+import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import captions as texts_of_training
@@ -46,6 +49,7 @@ from scenes import write_set
 from scipy import ndimage
 from shapes import ALIKE, likeness, outlines, split_by_shape
 from sources import FAMILIES, PHOTOGRAPHS, Source, fetch
+from stream import MARGIN, Batch, replayed
 from train import (
     Trainer,
     Words,
@@ -425,6 +429,21 @@ def test_orthogonalised_updates_have_alike_singular_values() -> None:
         assert values.min() > 0.35 * values.max()
 
 
+def test_matrices_of_one_shape_are_changed_as_each_would_be_alone() -> None:
+    torch.manual_seed(1)
+    gradients = [torch.randn(shape) for shape in ((6, 4), (4, 6), (6, 4), (4, 3, 1, 2))]
+
+    def changed(muon_of: list[list[int]]) -> list[torch.Tensor]:
+        weights = [torch.nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
+        for places in muon_of:
+            for place in places:
+                weights[place].grad = gradients[place].clone()
+            Muon([weights[place] for place in places], 0, 1).step(0.1)
+        return [weight.detach() for weight in weights]
+
+    torch.testing.assert_close(changed([[0, 1, 2, 3]]), changed([[0], [1], [2], [3]]))
+
+
 def test_muon_goes_downhill_and_clears_gradients() -> None:
     torch.manual_seed(0)
     weight, target = torch.nn.Parameter(torch.zeros(8, 8)), torch.randn(8, 8) * 0.1
@@ -603,12 +622,83 @@ def test_training_resumes_and_ships_a_model_that_loads(
     assert model.unknown_words("a clean origami zebra") == ["zebra"]
 
 
+def test_training_for_a_time_goes_through_the_stages(
+    drawings: list[Drawing], pictures: Path, tmp_path: Path, command: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    save_drawings(tmp_path / "drawings.npz", drawings)
+    threads = torch.get_num_threads()
+    try:
+        command(
+            train.main, "--drawings", tmp_path / "drawings.npz", "--photographs", pictures, "--out", tmp_path,
+            "--layers", 2, "--width", 64, "--batch", 4, "--pool", 4, "--workers", 0, "--report", 1, "--minutes", 0.05,
+            "--stages", "32:1:1.0", "48:2:0.5:masks",
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    sides = [line.split("side ")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert sides[0] == "32"
+    assert sides[-1] == "48"
+    assert torch.load(tmp_path / "checkpoint.pt")["number"] == len(sides)
+
+
+def batches_of(sides: list[int]) -> list[Batch]:
+    """Batches whose pixels and masks hold the batch's place everywhere."""
+    targets = Captions(KNOWLEDGE).targets(np.random.default_rng(0), [scene_of({0})] * 2)
+    shapes = [(2, 3, side + MARGIN, side + MARGIN) for side in sides]
+    return [
+        Batch(torch.full(shape, place, dtype=torch.uint8), torch.full(shape[:1] + shape[2:], place), targets, [])
+        for place, shape in enumerate(shapes)
+    ]
+
+
+def test_batches_come_again_until_those_of_another_side_are_there() -> None:
+    told: list[float] = []
+    held = threading.Event()
+
+    def composed() -> Iterator[Batch]:
+        first, second, third, fourth = batches_of([16, 16, 32, 32])
+        yield from (first, second)
+        held.wait(20)
+        yield from (third, fourth)
+
+    seen: list[tuple[int, int]] = []
+    for batch, gone in replayed(composed(), torch.device("cpu"), 3, 0.02, told.append):
+        assert gone == told[-1]
+        assert batch.mask is not None
+        assert batch.pixels.unique().tolist() == batch.mask.unique().tolist()
+        seen.append((batch.pixels.shape[-1], int(batch.pixels[0, 0, 0, 0])))
+        if len(seen) == 200:
+            held.set()
+        time.sleep(0.001)
+    assert seen[0] == (16, 0)
+    assert {place for side, place in seen if side == 16} == {0, 1}
+    assert {place for side, place in seen if side == 32} == {2, 3}
+    assert [side for side, _place in seen] == sorted(side for side, _place in seen)
+    assert told == sorted(told)
+
+
+def test_a_scene_is_mirrored_and_cut_with_its_mask() -> None:
+    (batch,) = batches_of([16])
+    across = torch.arange(32, dtype=torch.uint8) + 32 * torch.arange(4, dtype=torch.uint8)[:, None].repeat(8, 1)
+    batch = dataclasses.replace(batch, pixels=across.expand(2, 3, 32, 32), mask=across.expand(2, 32, 32))
+    views = [batch.seen_anew(torch.Generator().manual_seed(seed)) for seed in range(30)]
+    for view in views:
+        assert view.mask is not None
+        assert (view.pixels == view.mask[:, None]).all()
+        for picture in view.mask:
+            upright = picture if picture[0, 0] < picture[0, -1] else picture.flip(-1)
+            left, top = int(upright[0, 0]) % 32, int(upright[0, 0]) // 32
+            assert any((across[row : row + 16, left : left + 16] == upright).all() for row in range(top, 17, 4))
+    assert len({int(view.pixels[0, 0, 0, 0]) for view in views}) > 10
+
+
 def test_a_line_of_the_learning_curve(
     drawings: list[Drawing], tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     captions = Captions(KNOWLEDGE)
     words = Words(captions.vocabulary())
-    arguments = Namespace(seed=0, layers=5, width=64, device="cpu", processes=1, rate=1e-3, batch=8)
+    arguments = Namespace(seed=0, layers=5, width=64, device="cpu", processes=1, rate=1e-3, batch=8, average=0.9)
     trainer = Trainer(arguments, words, 45, 0)
     trainer.number = 5
     trainer.save(tmp_path / "checkpoint.pt", words)
@@ -652,7 +742,7 @@ def test_the_pages_commands_are_accepted(line: list[str], monkeypatch: pytest.Mo
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return [line.split(" images of ")[0].strip() for line in capsys.readouterr().out.splitlines()]
+    return [line.split(" images ")[0].strip() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_training_without_drawings_of_a_class_says_which(
