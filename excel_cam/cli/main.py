@@ -104,6 +104,8 @@ def _reason(error: Exception) -> str:
         return text
     if isinstance(error, MemoryError):
         return "not enough memory" + (f" ({text})" if text else "") + "; close other programs, or do less at a time"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be loaded by now
+        return "the GPU's memory does not hold it; end other programs there, or choose another --device, such as cpu"
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{where}{error.strerror}"

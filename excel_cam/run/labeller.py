@@ -350,8 +350,9 @@ def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
 
 
 def _tells_of_memory(error: BaseException) -> bool:
-    """Whether memory was too small; on a CPU torch says so in words alone."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+    """Whether memory was too small; on a CPU, and of what libraries take for themselves, torch says so in words."""
+    said = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _all_finite(values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from gpu import requires_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.model import CLIPVisionCfg, _build_vision_tower, convert_weights_to_lp
@@ -21,8 +22,6 @@ from excel_cam.method.calibration import DenseFeatures, check_image_tower, encod
 
 TOKENS, ATTENTION = 1e-4, 5e-5  # the recorded files' tolerances
 EMBED = 12  # D
-
-requires_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.fixture(scope="module", autouse=True)

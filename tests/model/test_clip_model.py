@@ -17,6 +17,7 @@ import reference
 import torch
 from archives import refusal, save_archive, tensors_equal
 from generate_weights import TINY_CONFIG
+from gpu import requires_cuda
 from torch import Tensor
 
 from excel_cam.errors import ModelError
@@ -33,8 +34,6 @@ TEXTS = [
     "a clean origami sofa. it has two soft arms and a long back, " * 2,
     "é 雪 ½",
 ]
-
-requires_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.fixture(scope="module")

@@ -117,6 +117,18 @@ def test_a_failing_machine_stops_the_run_and_no_photograph_is_blamed(
     assert len(list(out.glob("*.png"))) == len(VOC_TAGS)
 
 
+def test_a_gpu_too_small_for_the_model_is_one_line(
+    excel_cam: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_small(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr("excel_cam.run.worker.prepare_text", too_small)
+    assert "the GPU's memory does not hold it; end other" in error_line(
+        excel_cam(*arguments, "--out", tmp_path / "out")
+    )
+
+
 def test_a_file_that_may_not_be_read_is_a_fault_of_that_file(
     excel_cam: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
