@@ -22,14 +22,15 @@ FREE_SHARE = 0.5  # of the device's free memory for the forward pass; refinement
 def automatic_batch_size(labeller: Labeller) -> int:
     """The batch size for a labeller's device: by threads on a CPU, by free memory on CUDA (1 to 64, powers of two).
 
-    On CUDA two forward passes show how much memory one more image takes. A device that cannot hold three images at a
-    time gets 1. That this leaves too little for very large photographs is caught while the run goes on: the batch
-    is then halved.
+    On CUDA two forward passes, after one that is not counted, show how much memory one more image takes. A device that
+    cannot hold three images at a time gets 1. That this leaves too little for very large photographs is caught while
+    the run goes on: the batch is then halved.
     """
     device = labeller.model.device
     if device.type != "cuda":
         return max(CPU_BATCH, CPU_BATCH_OF_THREAD * threads_here())
     try:
+        labeller.rehearse(TRIALS[0])  # the first pass takes workspaces of libraries besides, which stay
         few, more = (_peak_bytes(labeller, count) for count in TRIALS)
     except torch.OutOfMemoryError:
         return 1

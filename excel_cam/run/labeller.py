@@ -203,7 +203,7 @@ class Labeller:
                 self._require_finite(sound)
             refined = self._spread_along(refined, attention)
             sound.append(_all_finite(refined))
-        verdict = HostCopy(torch.stack(sound))
+        verdict, values = HostCopy(torch.stack(sound)), HostCopy(refined)
         results: dict[int, LabelledPhotograph] = {}
         for bucket in _alike(jobs):
             source = self.settings.par_image
@@ -213,13 +213,16 @@ class Labeller:
             parts = refined[chosen, :most], tags[chosen, :most]
             labels = HostCopy(self._to_labels(*parts, guides, [jobs[i] for i in bucket]))
             for place, i in enumerate(bucket):
-                results[i] = self._labelled(labels, place, refined[i, : len(jobs[i].tags)], verdict)
+                results[i] = self._labelled(labels, place, values, (i, len(jobs[i].tags)), verdict)
         return [results[i] for i in range(len(jobs))]
 
-    def _labelled(self, labels: HostCopy, place: int, maps: Tensor, verdict: HostCopy) -> LabelledPhotograph:
+    def _labelled(
+        self, labels: HostCopy, place: int, maps: HostCopy, own: tuple[int, int], verdict: HostCopy
+    ) -> LabelledPhotograph:
         """One photograph's part of a batch; whoever fetches it gets `ModelError` where the batch is not sound.
 
-        Asked only then, so that a device need not be waited for. verdict: (k,) bool, whether all was finite.
+        Asked only then, so that a device need not be waited for. own: the photograph's place among the maps, and how
+        many of them it has. verdict: (k,) bool, whether all was finite.
         """
 
         def fetch_label() -> Label:
@@ -228,7 +231,7 @@ class Labeller:
 
         def fetch_maps() -> NDArray[np.float64]:
             self._require_finite(verdict.numpy())
-            return HostCopy(maps).numpy()
+            return maps.numpy()[own[0], : own[1]]
 
         return LabelledPhotograph(fetch_label, fetch_maps)
 
@@ -323,13 +326,16 @@ class Labeller:
         # where the CRF takes the least probability; with it undone, that is the same with PAR as without.
         growth = GROWTH if self.settings.uses_par else 1.0
         probabilities = [torch.zeros_like(stack) for stack in stacks]
-        for place, job in enumerate(jobs):
-            own = len(job.tags) + self.has_background  # without classes that come again: they would count twice
-            scores = [(stack[place, :own] / growth).cpu().numpy() for stack in stacks]
-            for stack, refined in zip(
-                probabilities, dense_crf(job.photograph, scores, self.settings.crf_backend), strict=True
-            ):
-                stack[place, :own] = torch.from_numpy(refined)
+        scores = [(stack / growth).cpu().numpy() for stack in stacks]
+        own = [len(job.tags) + self.has_background for job in jobs]  # those that come again would count twice
+
+        def infer(place: int) -> list[NDArray[np.float32]]:
+            parts = [stack[place, : own[place]] for stack in scores]
+            return dense_crf(jobs[place].photograph, parts, self.settings.crf_backend)
+
+        for place, refined in enumerate(in_threads(infer, range(len(jobs)))):
+            for stack, values in zip(probabilities, refined, strict=True):
+                stack[place, : own[place]] = torch.from_numpy(values)
         return probabilities
 
 

@@ -29,7 +29,7 @@ class HostCopy:
             with torch.cuda.device(tensor.device):  # a thread's own choice; other GPUs are left alone
                 self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
                 self._host.copy_(tensor, non_blocking=True)
-                self._done = torch.cuda.Event()
+                self._done = torch.cuda.Event(blocking=True)  # who waits leaves the processor to others
                 self._done.record()
 
     def numpy(self) -> NDArray[Any]:

