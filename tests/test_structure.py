@@ -49,7 +49,7 @@ MAY_USE = {
     "ray": {"run.shards.ray_engine"},
     "huggingface_hub": {"model"},
     "safetensors": {"model", "learnt"},
-    "triton": {"method.refinement.par_kernel"},
+    "triton": {"method.refinement.par_kernel", "method.compiled.attention_kernel"},
     "scipy": {"method", "report.marks", "files.annotations.outlines", "files.regions.id_maps", "labels.regions.vote"},
     "pydensecrf": {"method.refinement.crf"},
     "numba": {"method.compiled.par_loops"},

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.distributed
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 MOMENTUM = 0.95
 DECAY = 0.05
@@ -53,15 +54,17 @@ class Muon:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Change the parameters by their gradients, which must be the same in all processes, and clear these."""
-        updates = [torch.zeros_like(parameter) for parameter in self.parameters]
+        updates: list[Tensor] = []
         alike: dict[torch.Size, list[int]] = {}
-        for place, (parameter, momentum) in enumerate(zip(self.parameters, self.momentum, strict=True)):
-            assert parameter.grad is not None
-            momentum.lerp_(parameter.grad, 1 - MOMENTUM)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        get_ema_multi_avg_fn(MOMENTUM)(self.momentum, gradients, 0)
+        for place, (gradient, momentum) in enumerate(zip(gradients, self.momentum, strict=True)):
             if place % self.processes == self.rank:
-                updates[place] = parameter.grad.lerp(momentum, MOMENTUM)
-                alike.setdefault(parameter.flatten(1).shape, []).append(place)
-            parameter.grad = None
+                updates.append(gradient.lerp(momentum, MOMENTUM))
+                alike.setdefault(gradient.flatten(1).shape, []).append(place)
+            else:
+                updates.append(torch.zeros_like(gradient))
+            self.parameters[place].grad = None
         for places in alike.values():
             matrices = orthogonalise(torch.stack([updates[place].flatten(1) for place in places]))
             for place, matrix in zip(places, matrices, strict=True):

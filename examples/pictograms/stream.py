@@ -76,21 +76,25 @@ def replayed(
             if ended.is_set():
                 return
 
-    threading.Thread(target=bring, daemon=True).start()
+    bringing = threading.Thread(target=bring, daemon=True)
+    bringing.start()
     random, choose = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     kept: deque[Batch] = deque(maxlen=KEPT)
     newest = arrived.get()
     started = time.monotonic()
     kept.append(newest)
-    while (gone := (time.monotonic() - started) / (60 * minutes)) < 1:
-        begun(gone)
-        yield newest.seen_anew(random), gone
-        try:
-            newest = arrived.get_nowait()
-        except queue.Empty:
-            newest = kept[int(choose.integers(len(kept)))]
-            continue
-        if newest.pixels.shape != kept[-1].pixels.shape:
-            kept.clear()
-        kept.append(newest)
-    ended.set()
+    try:
+        while (gone := (time.monotonic() - started) / (60 * minutes)) < 1:
+            begun(gone)
+            yield newest.seen_anew(random), gone
+            try:
+                newest = arrived.get_nowait()
+            except queue.Empty:
+                newest = kept[int(choose.integers(len(kept)))]
+                continue
+            if newest.pixels.shape != kept[-1].pixels.shape:
+                kept.clear()
+            kept.append(newest)
+    finally:
+        ended.set()
+        bringing.join()

@@ -46,6 +46,7 @@ from photographs import Photograph, load_photographs
 from stream import MARGIN, Batch, replayed
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 CONTEXT = 48
 CONFIG: dict[str, Any] = {
@@ -182,7 +183,13 @@ class Trainer:
         chosen = {id(p) for p in hidden}
         others = [p for _n, p in named if id(p) not in chosen]
         self.muon = Muon(hidden, rank, arguments.processes)
-        self.adam = torch.optim.AdamW(others, lr=arguments.rate, betas=(0.9, 0.98), weight_decay=0.0)
+        self.adam = torch.optim.AdamW(
+            others,
+            lr=arguments.rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+            fused=torch.device(arguments.device).type == "cuda",
+        )
         self.peak = arguments.rate
         self.average = {name: p.detach().clone() for name, p in self.towers.state_dict().items()}
         self.number, self.batch, self.decay = 0, arguments.batch, arguments.average
@@ -223,9 +230,10 @@ class Trainer:
         self.muon.step(rate)
         self.number += 1
         decay = min(self.decay, (1 + self.number) / (10 + self.number))
-        for name, value in self.towers.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+        own = self.towers.state_dict()
+        floating = [name for name, value in own.items() if value.is_floating_point()]
+        follow = get_ema_multi_avg_fn(decay)
+        follow([self.average[name] for name in floating], [own[name] for name in floating], self.number)
         return loss.detach()
 
     def save(self, path: Path, words: Words) -> None:

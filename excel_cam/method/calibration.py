@@ -9,6 +9,9 @@ original path and never feeding back into it.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -210,11 +213,14 @@ def _attend(block: ResidualAttentionBlock, tokens: Tensor, is_calibrated: bool, 
     if not keeps_map:
         attended = F.scaled_dot_product_attention(query, key, value)
         return _Attended(projections, _project_out(block, attended), None)
-    probabilities = _softmax_products(query, key, projections.scale)
+    if _has_kernel_for(query):
+        attended, kept = F.scaled_dot_product_attention(query, key, value), _sum_heads(query, key, projections.scale)
+    else:
+        probabilities = _softmax_products(query, key, projections.scale)
+        attended, kept = probabilities.to(value.dtype) @ value, probabilities.sum(dim=1)
     # Heads are summed in calibrated blocks but averaged in the others, as the release has it: the calibrated
     # blocks weigh `heads` times as much in A.
-    kept = probabilities.sum(dim=1) if is_calibrated else probabilities.mean(dim=1)
-    return _Attended(projections, _project_out(block, probabilities.to(value.dtype) @ value), kept)
+    return _Attended(projections, _project_out(block, attended), kept if is_calibrated else kept / query.shape[1])
 
 
 def _perceive(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
@@ -273,7 +279,42 @@ def _project(block: ResidualAttentionBlock, tokens: Tensor) -> _Projections:
 def _softmax_products(rows: Tensor, columns: Tensor, scale: float) -> Tensor:
     """softmax(rows · columnsᵀ · scale) per head: (n, heads, t, d) twice to (n, heads, t, t) float32."""
     # Scaled before the product, which fp16 might not hold otherwise.
-    return torch.softmax(((rows * scale) @ columns.transpose(-1, -2)).float(), dim=-1)
+    return torch.softmax((rows * scale) @ columns.transpose(-1, -2), dim=-1, dtype=torch.float32)
+
+
+def _sum_heads(rows: Tensor, columns: Tensor, scale: float) -> Tensor:
+    """`_softmax_products` summed over heads: (n, heads, t, d) twice to (n, t, t) float32."""
+    if not _has_kernel_for(rows):
+        return _softmax_products(rows, columns, scale).sum(dim=1)
+    from excel_cam.method.compiled.attention_kernel import sum_heads
+
+    return sum_heads(rows, columns, scale)
+
+
+def _has_kernel_for(rows: Tensor) -> bool:
+    """Whether heads are summed by the fused kernel: in half precision, on a GPU for which it can be built."""
+    if rows.device.type != "cuda" or rows.dtype == torch.float32 or not _has_kernel(rows.device):
+        return False
+    from excel_cam.method.compiled.attention_kernel import fits
+
+    return fits(rows)
+
+
+@functools.cache
+def _has_kernel(device: torch.device) -> bool:
+    """Tried once for a CUDA device, and said where it cannot be built."""
+    if importlib.util.find_spec("triton") is None or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    from excel_cam.method.compiled.attention_kernel import sum_heads
+
+    try:
+        trial = torch.zeros(1, 1, 16, 64, dtype=torch.float16, device=device)
+        sum_heads(trial, trial, 1.0)
+    except Exception as error:  # Triton compiles on the spot, and raises whatever is missing for that
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"heads of attention in plain torch, their fused kernel cannot be built: {reason}", stacklevel=2)
+        return False
+    return True
 
 
 def _intra_correlation(projections: _Projections, attention: str) -> Tensor | None:
@@ -282,9 +323,9 @@ def _intra_correlation(projections: _Projections, attention: str) -> Tensor | No
         return None
     parts = [projections.value] if attention == "vv" else [projections.query, projections.key, projections.value]
     # One matrix for all heads, their sum and not their mean: as the release has it (step 3).
-    total = _softmax_products(parts[0], parts[0], projections.scale).sum(dim=1)
+    total = _sum_heads(parts[0], parts[0], projections.scale)
     for part in parts[1:]:
-        total += _softmax_products(part, part, projections.scale).sum(dim=1)
+        total += _sum_heads(part, part, projections.scale)
     return total / len(parts)
 
 
@@ -292,22 +333,28 @@ def _attend_alike(
     block: ResidualAttentionBlock, value: Tensor, correlation: Tensor | None, relation: Tensor | None
 ) -> Tensor:
     """What one block adds to the calibrated path: (n, 1 + N, width) float32, no MLP and no layer norm."""
-    if correlation is not None:
-        if relation is not None:
-            # The correlation is a sum over heads, so what is added to every head counts as often as there are heads.
-            correlation = correlation + value.shape[1] * F.pad(relation, (1, 0, 1, 0))
-        value = correlation.to(value.dtype)[:, None] @ value
-    return _project_out(block, value)
+    if correlation is None:
+        return _project_out(block, value)
+    if relation is not None:
+        # The correlation is a sum over heads, so what is added to every head counts as often as there are heads.
+        correlation = correlation + value.shape[1] * F.pad(relation, (1, 0, 1, 0))
+    attended = correlation.to(value.dtype) @ _join_heads(value)
+    return block.ls_1(block.attn.out_proj(attended)).float()
 
 
 def _spread(block: ResidualAttentionBlock, value: Tensor) -> Tensor:
     """Values, (n, heads, N, d), through the output projection without its bias: (n, N, width) float32 (step 9.4)."""
-    return block.ls_1(F.linear(value.transpose(1, 2).flatten(2), block.attn.out_proj.weight)).float()
+    return block.ls_1(F.linear(_join_heads(value), block.attn.out_proj.weight)).float()
 
 
 def _project_out(block: ResidualAttentionBlock, attended: Tensor) -> Tensor:
     """Join the heads, (n, heads, t, d) to (n, t, width), and apply the block's output projection; float32."""
-    return block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2))).float()
+    return block.ls_1(block.attn.out_proj(_join_heads(attended))).float()
+
+
+def _join_heads(parts: Tensor) -> Tensor:
+    """(n, heads, t, d) to (n, t, heads · d)."""
+    return parts.transpose(1, 2).flatten(2)
 
 
 def _layer_norm(norm: nn.Module, tokens: Tensor, dtype: torch.dtype) -> Tensor:

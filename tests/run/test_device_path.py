@@ -130,6 +130,11 @@ par_kernel.PLANES = 2
 assert torch.equal(_refine_with_kernel(images, maps, 3), fused)  # in groups of planes
 plain = pixel_adaptive_refinement(images, maps, 3)
 assert (plain - maps).abs().max() > 0.1
+for planes, tile in ((1, (16, 32)), (5, (8, 16)), (9, (16, 32))):
+    par_kernel.PLANES, par_kernel.TILE = 8, tile
+    maps = torch.rand(2, planes, 13, 21, generator=random)
+    apart = (_refine_with_kernel(images, maps, 1) - pixel_adaptive_refinement(images, maps, 1)).abs().max()
+    assert apart < 1e-5, (planes, apart)
 print(float((fused - plain).abs().max()))
 """
 
