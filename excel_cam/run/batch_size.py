@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from excel_cam.method.memory import tells_of_memory
 from excel_cam.method.threads import threads_here
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def automatic_batch_size(labeller: Labeller) -> int:
     try:
         labeller.rehearse(TRIALS[0])  # the first pass takes workspaces of libraries besides, which stay
         few, more = (_peak_bytes(labeller, count) for count in TRIALS)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not tells_of_memory(error):
+            raise
         return 1
     finally:
         gc.collect()

@@ -26,14 +26,15 @@ from excel_cam.method.label_map import (
     upsample_maps,
     with_each_background,
 )
+from excel_cam.method.memory import tells_of_memory
 from excel_cam.method.refinement.crf import dense_crf
 from excel_cam.method.refinement.par import GROWTH, guide_image, pixel_adaptive_refinement
 from excel_cam.method.threads import all_threads, in_threads, one_thread, threads_here
+from excel_cam.method.transfer import HostCopy, to_device
 from excel_cam.method.views import View, average_over_views, chosen_views
 from excel_cam.method.windows import NeighbourAttention, WindowGrid, spread_over_neighbours
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
-from excel_cam.run.transfer import HostCopy, to_device
 from excel_cam.run.windows.maps import Tower, lay_on, windowed_maps
 from excel_cam.settings import Settings, check_background, check_bands, check_crf_backend
 
@@ -122,7 +123,7 @@ class Labeller:
             try:
                 labelled = self._label_group([_Job(photographs[i], tags[i], sizes[i]) for i in group])
             except (RuntimeError, MemoryError) as error:
-                if not _tells_of_memory(error):
+                if not tells_of_memory(error):
                     raise
                 if len(group) == 1:
                     raise self._too_large(photographs[group[0]], tags[group[0]]) from None
@@ -353,12 +354,6 @@ def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
     for (height, width, *_), places in alike.items():
         most = max(1, REFINED_PIXELS // (height * width))
         yield from (places[start : start + most] for start in range(0, len(places), most))
-
-
-def _tells_of_memory(error: BaseException) -> bool:
-    """Whether memory was too small; on a CPU, and of what libraries take for themselves, torch says so in words."""
-    said = ("allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _all_finite(values: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from excel_cam.method.calibration import grid_side
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.tagging.regions import candidate_classes, region_box
 from excel_cam.method.tagging.scores import fuse_scores, local_scores, row_probabilities
+from excel_cam.method.transfer import to_device
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
-from excel_cam.run.transfer import to_device
 from excel_cam.settings import Settings
 
 Pixels = NDArray[np.uint8]
