@@ -22,7 +22,10 @@ from excel_cam.labels.failures import FailureLog
 from excel_cam.run.plan import Plan, label_path
 from excel_cam.run.worker import BATCH_PIXELS
 
-WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with
+WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with, where a CPU takes longest anyway
+# A GPU may make a thousand labels a second. A writer takes 2 ms for one, more where the disk is slow to confirm it, and
+# so two of them would be what the run waits for. Those that have nothing to write cost nothing.
+WORKERS_PER_WRITER_OF_GPU = 1
 
 
 class Tagged(Protocol):
@@ -93,7 +96,7 @@ class Tally:
 
 def execute(
     plan: Plan, stages: Stages[Sample, Any, bool | str], *, out: Path, failures: FailureLog, batch_size: int,
-    workers: int,
+    workers: int, writers: int,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Label what the plan leaves to do; yields every image's outcome in the data set's order.
 
@@ -106,7 +109,8 @@ def execute(
     def is_done(sample: Sample) -> bool:
         return sample.name in plan.done
 
-    for sample, state in overlapped(plan.samples, stages, is_done=is_done, batch_size=batch_size, workers=workers):
+    for sample, state in overlapped(plan.samples, stages, is_done=is_done, batch_size=batch_size, workers=workers,
+                                    writers=writers):  # fmt: skip
         path = label_path(out, sample)
         if state is None:
             yield Outcome(sample, path, kept=True)
@@ -117,16 +121,21 @@ def execute(
             yield Outcome(sample, path, kept=sample.name in plan.hand_made, shows_class=state)
 
 
+def writing_threads(workers: int, device: str) -> int:
+    """How many threads write beside `workers` that decode. device: its type, as torch has it."""
+    return max(1, workers // (WORKERS_PER_WRITER if device == "cpu" else WORKERS_PER_WRITER_OF_GPU))
+
+
 def overlapped(
     images: Iterable[Image], stages: Stages[Image, Result, Written], *, is_done: Callable[[Image], bool],
-    batch_size: int, workers: int,
+    batch_size: int, workers: int, writers: int,
 ) -> Iterator[tuple[Image, Written | str | None]]:  # fmt: skip
     """Images through their stages, in their order: what was written, why one cannot be read, None for one that is done.
 
     Few images are taken from `images` ahead of their time.
     """
     decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    writer = ThreadPoolExecutor(max(1, workers // WORKERS_PER_WRITER), thread_name_prefix="write")
+    writer = ThreadPoolExecutor(writers, thread_name_prefix="write")
     written: deque[tuple[Image, Future[Written] | str | None]] = deque()
 
     def settle_next() -> tuple[Image, Written | str | None]:

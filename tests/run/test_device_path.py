@@ -26,6 +26,7 @@ from excel_cam.method.transfer import HostCopy, to_device
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.batch_size import CPU_BATCH, LARGEST_BATCH, automatic_batch_size, largest_batch
+from excel_cam.run.execute import writing_threads
 from excel_cam.run.labeller import LabelledPhotograph, Labeller, _Job
 
 TAGS = ((7, 17), (14,), (0, 11, 14, 19), (2, 3, 4), (5, 6))
@@ -220,3 +221,10 @@ def test_memory_that_is_short_for_a_while_does_not_cost_the_kernel(monkeypatch: 
         assert not par._has_kernel(device)  # and says so once
     finally:
         par._has_kernel.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "expected"), [(8, "cpu", 2), (1, "cpu", 1), (8, "cuda", 8), (1, "cuda", 1)]
+)
+def test_a_gpu_has_as_many_threads_that_write_as_decode(workers: int, device: str, expected: int) -> None:
+    assert writing_threads(workers, device) == expected
