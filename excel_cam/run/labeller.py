@@ -205,6 +205,8 @@ class Labeller:
             refined = self._spread_along(refined, attention)
             sound.append(_all_finite(refined))
         verdict, values = HostCopy(torch.stack(sound)), HostCopy(refined)
+        if self.settings.uses_crf:  # the host waits for the device anyway, and numpy would complain of such maps
+            self._require_finite(verdict.numpy())
         results: dict[int, LabelledPhotograph] = {}
         for bucket in _alike(jobs):
             source = self.settings.par_image
