@@ -143,7 +143,7 @@ def overlapped(
         return image, state.result() if isinstance(state, Future) else state
 
     try:
-        for batch in _decoded_batches(images, decoders, stages.read, is_done, batch_size, batch_size + workers):
+        for batch in decoded_batches(images, decoders, stages.read, is_done, batch_size, batch_size + workers):
             good = [(image, photograph) for image, photograph in batch if isinstance(photograph, Photograph)]
             results = iter(stages.label([photograph for _, photograph in good], [image.tags for image, _ in good]))
             for image, photograph in batch:
@@ -161,7 +161,7 @@ def overlapped(
         writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _decoded_batches(
+def decoded_batches(
     images: Iterable[Image], decoders: ThreadPoolExecutor, read_image: Callable[[Image], Photograph],
     is_done: Callable[[Image], bool], batch_size: int, lookahead: int,
 ) -> Iterator[list[tuple[Image, Photograph | str | None]]]:  # fmt: skip
