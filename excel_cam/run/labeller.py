@@ -48,6 +48,9 @@ REFINED_PIXELS = 2**23
 # On a CPU photographs of at most so many pixels are labelled side by side: each takes 48 float32 affinities a pixel.
 SHARED_PIXELS = 2**20
 
+# Windows of a photograph that an accelerator takes at a time where no batch has been measured.
+WINDOWS_TOGETHER = 8
+
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index without a background class), 255 ignored
 
@@ -93,6 +96,7 @@ class Labeller:
         self.side = grid_side(settings.size, model.patch)
         self.size = self.side * model.patch
         self.batch_limit: int | None = None  # photographs the device's memory has been found to hold
+        self.windows_together = 1 if self._goes_one_by_one() else WINDOWS_TOGETHER
         self._views = chosen_views(settings, model.patch)
         self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
 
@@ -125,6 +129,9 @@ class Labeller:
             except (RuntimeError, MemoryError) as error:
                 if not tells_of_memory(error):
                     raise
+                if len(group) == 1 and self._windows_on(photographs[group[0]]) and self.windows_together > 1:
+                    self.windows_together //= 2
+                    continue
                 if len(group) == 1:
                     raise self._too_large(photographs[group[0]], tags[group[0]]) from None
                 self.batch_limit = len(group) // 2  # and so it stays: what did not fit will not fit next time
@@ -182,7 +189,7 @@ class Labeller:
         uploaded = [to_device(job.photograph, torch.uint8, device) for job in jobs]
         normalised = [normalise(pixels, self.settings.normalisation) for pixels in uploaded]
         if (grid := self._windows_on(jobs[0].photograph)) is not None:
-            tower = Tower(self.model.patch, self.encode, self._score)
+            tower = Tower(self.model.patch, self.encode, self._score, self.windows_together)
             seen = windowed_maps(normalised[0], grid, tower, self._views)
             (labelled,) = self._label_maps(jobs, seen.maps, seen.attention, normalised, seen.canvas[None])
             return [replace(labelled, input_size=grid.input_size(self.model.patch))]

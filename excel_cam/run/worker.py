@@ -223,5 +223,7 @@ def _chosen_batch_size(labeller: AnyLabeller, asked: int | Literal["auto"], repo
     singly = labeller.model.device.type == "cpu" and not isinstance(labeller, Labeller)
     batch_size = CPU_BATCH if singly else automatic_batch_size(labeller)
     if labeller.model.device.type != "cpu":
+        if isinstance(labeller, Labeller):
+            labeller.windows_together = batch_size
         report(f"batches of {batch_size} (auto)")
     return batch_size
