@@ -50,6 +50,7 @@ from excel_cam.model.words_file import recorded_settings
 from excel_cam.run.batch_size import LARGEST_BATCH, _peak_bytes, automatic_batch_size
 from excel_cam.run.devices import parent
 from excel_cam.run.labeller import Labeller
+from excel_cam.run.tagging.tagger import Tagger
 from excel_cam.settings import ModelChoice
 from excel_cam.shipped import DEMO_ADAPTER, DEMO_FOLDER, SHIPPED_MODEL
 from excel_cam.tags.scores import read_scores
@@ -352,23 +353,42 @@ def test_photographs_of_all_sizes_go_together_as_they_go_alone(
     assert not together[len(photographs) + 2].any()
 
 
-def test_the_host_hardly_waits_for_the_device(
-    models: tuple[ClipModel, ClipModel], bank: TextBank, photographs: list[np.ndarray]
-) -> None:
-    labeller = Labeller(models[1], bank, SETTINGS)
-    labeller.label(photographs, TAGS)
-    sizes = [photograph.shape[:2] for photograph in photographs]
+def waits_of(work: Callable[[], object], what: str) -> int:
+    """How often the host waits for all of the device in the work, which is done once before to have what it keeps."""
+    work()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            found = labeller.label_with_maps(photographs, TAGS, sizes)
+            work()
         finally:
             torch.cuda.set_sync_debug_mode("default")
     waits = Counter(f"{Path(one.filename).name}:{one.lineno}" for one in caught if "synchronizing" in str(one.message))
-    told(f"the host waits {sum(waits.values())} times for {len(found)} photographs: {dict(waits)}")
-    assert sum(waits.values()) <= 6
+    told(f"the host waits {sum(waits.values())} times to {what}: {dict(waits)}")
+    return sum(waits.values())
+
+
+def test_the_host_hardly_waits_for_the_device(
+    models: tuple[ClipModel, ClipModel], bank: TextBank, photographs: list[np.ndarray]
+) -> None:
+    labeller, sizes = Labeller(models[1], bank, SETTINGS), [photograph.shape[:2] for photograph in photographs]
+    assert waits_of(lambda: labeller.label_with_maps(photographs, TAGS, sizes), "label 12 photographs") <= 6
+    found = labeller.label_with_maps(photographs, TAGS, sizes)
     assert all(labelled.label.shape == size for labelled, size in zip(found, sizes, strict=True))
+
+
+def test_segmenting_and_tagging_do_not_wait_for_every_photograph(
+    models: tuple[ClipModel, ClipModel], bank: TextBank, photographs: list[np.ndarray]
+) -> None:
+    segmenter, sizes = (
+        Segmenter(models[1], read_adapter(DEMO_ADAPTER, models[1])),
+        [one.shape[:2] for one in photographs],
+    )
+    assert waits_of(lambda: segmenter.segment_batch(photographs, sizes), "segment 12 photographs") < 12
+    tagger = Tagger(models[1], bank, SETTINGS)
+    assert waits_of(lambda: tagger.score_batch(photographs), "score 12 photographs") < 12
+    alone = [tagger.score(photograph) for photograph in photographs]
+    np.testing.assert_allclose(tagger.score_batch(photographs), alone, atol=1e-3)
 
 
 # ---- memory
