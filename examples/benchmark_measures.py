@@ -28,13 +28,13 @@ from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import label_map, stack_background, upsample_maps
 from excel_cam.method.refinement.par import pixel_adaptive_refinement
 from excel_cam.method.threads import one_thread
+from excel_cam.method.transfer import to_device
 from excel_cam.model.clip import DTYPES, ClipModel
 from excel_cam.model.weights import quiet_logs
-from excel_cam.run.execute import execute
+from excel_cam.run.execute import execute, writing_threads
 from excel_cam.run.generate import photograph_stages
 from excel_cam.run.labeller import GRID_DTYPE, Labeller
 from excel_cam.run.plan import Destination, plan_run
-from excel_cam.run.transfer import to_device
 from excel_cam.run.worker import Recipe, Worker
 from excel_cam.settings import ModelChoice
 
@@ -143,8 +143,12 @@ def time_run(labeller: Labeller, samples: tuple[Sample, ...], out: Path, batch_s
     out.mkdir(parents=True)
     plan, stages = plan_run(samples, destination, worker.identity), photograph_stages(worker, destination, lambda: None)
 
+    writers = writing_threads(workers, labeller.model.device.type)
+
     def run() -> None:
-        outcomes = execute(plan, stages, out=out, failures=FailureLog(out), batch_size=batch_size, workers=workers)
+        outcomes = execute(
+            plan, stages, out=out, failures=FailureLog(out), batch_size=batch_size, workers=workers, writers=writers
+        )
         failed = [outcome.reason for outcome in outcomes if outcome.reason]
         if failed:
             raise RuntimeError(failed[0])

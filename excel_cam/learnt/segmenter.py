@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from excel_cam.errors import MachineError
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.method.calibration import encode_static, grid_side
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips
+from excel_cam.method.memory import tells_of_memory
 from excel_cam.method.refinement.crf import dense_crf
+from excel_cam.method.threads import in_threads
+from excel_cam.method.transfer import HostCopy, to_device
 from excel_cam.model.clip import ClipModel
 from excel_cam.settings import SegmentationSettings, check_crf_backend
 
-FORWARD = 8  # photographs that go through an accelerator together, each with its mirror image
+FORWARD = 8  # photographs that go through an accelerator together where nobody has measured more, or with a CRF
 COCO_SHARE = 0.2  # of a photograph's sides, at which COCO's scores are averaged
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -49,6 +53,7 @@ class Segmenter:
         self.adapter = adapter
         self.settings = settings
         self.class_names = adapter.description.classes  # label value less 1 → name
+        self.batch_limit: int | None = None  # photographs the device's memory has been found to hold
         self._trained_size = adapter.description.settings.size
 
     def segment(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]] | None = None) -> list[Label]:
@@ -57,30 +62,61 @@ class Segmenter:
         sizes: the labels' own (H, W) where photographs were reduced. Returns one (H, W) uint8 label per photograph. On
         the CPU in float32 the result does not depend on how photographs are grouped into calls. Scores at a label's
         size are held for one strip of rows at a time, with the CRF for the photograph's own pixels.
+        Raises `MachineError` where the memory does not hold one photograph.
         """
         sizes = [photograph.shape[:2] for photograph in photographs] if sizes is None else sizes
-        together = 1 if self.model.device.type == "cpu" else FORWARD
-        labels: list[Label] = []
-        for start in range(0, len(photographs), together):
-            group = photographs[start : start + together]
-            views = self._views(group)
-            for photograph, one, size in zip(group, views, sizes[start : start + together], strict=True):
-                labels.append(self._finish(one, photograph, size))
+        labels: list[HostCopy] = []
+        for start in range(0, len(photographs), FORWARD):
+            part = slice(start, start + FORWARD)
+            labels += self.segment_batch(photographs[part], sizes[part])
+        return [label.numpy() for label in labels]
+
+    def segment_batch(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[HostCopy]:
+        """As `segment`, for photographs that go through an accelerator together; their labels may be under way yet.
+
+        A batch that the memory does not hold is halved, and so are those after it: `batch_limit`.
+        """
+        labels: list[HostCopy] = []
+        while len(labels) < len(photographs):
+            most = self._most_together(len(photographs) - len(labels))
+            group = slice(len(labels), len(labels) + most)
+            try:
+                labels += self._segment_group(photographs[group], sizes[group])
+            except (RuntimeError, MemoryError) as error:
+                if not tells_of_memory(error):
+                    raise
+                if most == 1:
+                    raise _too_large(photographs[group.start]) from None
+                self.batch_limit = most // 2  # and so it stays: what did not fit will not fit next time
         return labels
+
+    def _most_together(self, left: int) -> int:
+        if self.model.device.type == "cpu":
+            return 1
+        most = min(left, self.batch_limit or left)
+        return min(most, FORWARD) if self.settings.crf else most  # the host holds probabilities of every pixel
+
+    @torch.inference_mode()
+    def rehearse(self, count: int) -> None:
+        """Compute the scores of `count` blank photographs at once, all views of them, to learn what that takes."""
+        side = grid_side(self._trained_size, self.model.patch) * self.model.patch
+        self._views(list(torch.zeros(count, 3, side, side, device=self.model.device)))
 
     @torch.inference_mode()
     def scores(self, photograph: Pixels) -> Tensor:
         """The mean of all views' scores, (1 + K, H, W) float32; of variant `coco` at a fifth of the sides."""
-        views = self._views([photograph])[0]
+        views = self._views(self._uploaded([photograph]))[0]
         return torch.cat(list(_mean_strips(views, *self._mean_size(photograph))), dim=1)
 
-    @torch.inference_mode()
-    def _views(self, photographs: Sequence[Pixels]) -> list[list[_WeightedScores]]:
-        """For each photograph, the scores of its views."""
-        trained = self.adapter.description.settings
-        device = self.model.device
-        normalised = [normalise(torch.from_numpy(one.copy()).to(device), trained.normalisation) for one in photographs]
-        found: list[list[_WeightedScores]] = [[] for _ in photographs]
+    def _uploaded(self, photographs: Sequence[Pixels]) -> list[Tensor]:
+        """The photographs on the device, (3, H, W) float32 each, normalised."""
+        normalisation = self.adapter.description.settings.normalisation
+        uploaded = [to_device(photograph, torch.uint8, self.model.device) for photograph in photographs]
+        return [normalise(pixels, normalisation) for pixels in uploaded]
+
+    def _views(self, normalised: Sequence[Tensor]) -> list[list[_WeightedScores]]:
+        """For each photograph, (3, H, W), the scores of its views."""
+        found: list[list[_WeightedScores]] = [[] for _ in normalised]
         for scale in self.settings.scales:
             side = grid_side(scale * self._trained_size, self.model.patch)
             inputs = torch.stack([resize_to_input(image, side * self.model.patch) for image in normalised])
@@ -113,16 +149,24 @@ class Segmenter:
         return height, width
 
     @torch.inference_mode()
-    def _finish(self, views: list[_WeightedScores], photograph: Pixels, size: tuple[int, int]) -> Label:
-        height, width = photograph.shape[:2]
-        if self.settings.crf:
-            strips = self._enlarged(views, photograph, (height, width))
-            probabilities = torch.cat([torch.softmax(strip, dim=0) for strip in strips], dim=1).cpu().numpy()
-            refined = torch.from_numpy(dense_crf(photograph, [probabilities], self.settings.crf_backend)[0])
-            strips = iter([refined]) if size == (height, width) else enlarged_strips(refined, *size)
-        else:
-            strips = self._enlarged(views, photograph, size)
-        return np.concatenate([strip.argmax(dim=0).to(torch.uint8).cpu().numpy() for strip in strips])
+    def _segment_group(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[HostCopy]:
+        """Segment photographs in one forward pass. On CUDA this returns, CRF aside, before the device is done."""
+        views = self._views(self._uploaded(photographs))
+        if not self.settings.crf:
+            parts = zip(views, photographs, sizes, strict=True)
+            return [HostCopy(_best(self._enlarged(*part))) for part in parts]
+        probabilities = []
+        for own, photograph in zip(views, photographs, strict=True):
+            strips = self._enlarged(own, photograph, photograph.shape[:2])
+            probabilities.append(HostCopy(torch.cat([torch.softmax(strip, dim=0) for strip in strips], dim=1)))
+
+        def refine(place: int) -> HostCopy:
+            photograph, maps = photographs[place], [probabilities[place].numpy()]
+            refined = torch.from_numpy(dense_crf(photograph, maps, self.settings.crf_backend)[0])
+            whole = sizes[place] == photograph.shape[:2]
+            return HostCopy(_best([refined] if whole else enlarged_strips(refined, *sizes[place])))
+
+        return in_threads(refine, range(len(photographs)))
 
     def _enlarged(self, views: list[_WeightedScores], photograph: Pixels, size: tuple[int, int]) -> Iterator[Tensor]:
         """The mean scores at a size, strip by strip, (1 + K, rows, W) float32."""
@@ -131,6 +175,19 @@ class Segmenter:
             return _mean_strips(views, *size)
         mean = torch.cat(list(_mean_strips(views, *self._mean_size(photograph))), dim=1)
         return enlarged_strips(mean, *size)
+
+
+def _best(strips: Iterable[Tensor]) -> Tensor:
+    """The class of the greatest score, (H, W) uint8, from strips of scores, (1 + K, rows, W)."""
+    return torch.cat([strip.argmax(dim=0).to(torch.uint8) for strip in strips])
+
+
+def _too_large(photograph: Pixels) -> MachineError:
+    height, width = photograph.shape[:2]
+    return MachineError(
+        f"the memory does not hold a photograph of {height} x {width} in all its views; free some, lower "
+        "--working-pixels, give smaller --scales, or leave this photograph out"
+    )
 
 
 def _mean_strips(views: list[_WeightedScores], height: int, width: int) -> Iterator[Tensor]:

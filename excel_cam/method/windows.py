@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from excel_cam.method.affinity import SINKHORN_ROUNDS, box_masks
+from excel_cam.method.transfer import to_device
 
 MOST_PATCHES = 2**18  # of a photograph; 1 GB of tokens of 512 dimensions in double precision
 GROWTH = 1.1  # by how much windows are larger at a time where there would be more
@@ -115,7 +116,7 @@ def join_tokens(grid: WindowGrid, windows: Iterable[Tensor], whole: Tensor, weig
     total = whole.new_zeros(grid.height, grid.width, whole.shape[-1])
     for (top, left), tokens in zip(grid.corners, windows, strict=True):
         total[top : top + grid.side, left : left + grid.side] += tokens.unflatten(0, (grid.side, grid.side))
-    mean = total / grid.together(0, 0).to(total)[..., None]
+    mean = total / to_device(grid.together(0, 0), total.dtype, total.device)[..., None]
     squeezed = whole[1:].T.unflatten(1, (grid.side, grid.side))
     size = grid.height, grid.width
     resized = F.interpolate(squeezed[None], size=size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
@@ -158,7 +159,8 @@ class AttentionSum:
     def __init__(self, grid: WindowGrid, device: torch.device) -> None:
         self._grid = grid
         self._total = torch.zeros((2 * grid.reach + 1) ** 2, grid.height, grid.width, device=device)
-        self._inside, self._numbers = (part.to(device) for part in _neighbours(grid.side, grid.reach))
+        parts = _neighbours(grid.side, grid.reach)
+        self._inside, self._numbers = (to_device(part, part.dtype, device) for part in parts)
 
     def add(self, corner: tuple[int, int], attention: Tensor) -> None:
         """One window's A without the class token, (n, n) float32."""
@@ -168,8 +170,13 @@ class AttentionSum:
 
     def mean(self) -> NeighbourAttention:
         """Ā; two patches that no window holds together have 0. The sum is used up."""
-        for plane, offset in zip(self._total, neighbour_offsets(self._grid.reach), strict=True):
-            plane /= self._grid.together(*offset).clamp_min(1).to(plane)
+        grid, steps = self._grid, range(-self._grid.reach, self._grid.reach + 1)
+        rows = torch.stack([_spans_with(grid.tops, grid.side, grid.height, step) for step in steps])
+        columns = torch.stack([_spans_with(grid.lefts, grid.side, grid.width, step) for step in steps])
+        counts = to_device(torch.cat([rows, columns], dim=1), self._total.dtype, self._total.device)
+        pairs = product(*counts.split([grid.height, grid.width], dim=1))  # in the order of `neighbour_offsets`
+        for plane, (down, across) in zip(self._total, pairs, strict=True):
+            plane /= (down[:, None] * across).clamp_min(1)  # the windows that hold both patches
         return NeighbourAttention(self._total, self._grid.reach)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
+from excel_cam.method.memory import tells_of_memory
 from excel_cam.method.threads import threads_here
-
-if TYPE_CHECKING:
-    from excel_cam.run.labeller import Labeller
+from excel_cam.model.clip import ClipModel
 
 CPU_BATCH = 8  # a CPU computes photographs singly whatever the batch; so many at least are held and written together
 CPU_BATCH_OF_THREAD = 2  # and so many for each of its threads, which have a photograph each
@@ -19,7 +18,18 @@ TRIALS = (1, 3)  # batch sizes whose memory is measured
 FREE_SHARE = 0.5  # of the device's free memory for the forward pass; refinement and the next batch take from the rest
 
 
-def automatic_batch_size(labeller: Labeller) -> int:
+class Rehearsing(Protocol):
+    """What can be tried on blank photographs: a labeller, or a segmenter."""
+
+    @property
+    def model(self) -> ClipModel:
+        """The model, with its device."""
+
+    def rehearse(self, count: int) -> None:
+        """Put so many blank photographs through the model at once, all views of them."""
+
+
+def automatic_batch_size(labeller: Rehearsing) -> int:
     """The batch size for a labeller's device: by threads on a CPU, by free memory on CUDA (1 to 64, powers of two).
 
     On CUDA two forward passes, after one that is not counted, show how much memory one more image takes. A device that
@@ -32,7 +42,9 @@ def automatic_batch_size(labeller: Labeller) -> int:
     try:
         labeller.rehearse(TRIALS[0])  # the first pass takes workspaces of libraries besides, which stay
         few, more = (_peak_bytes(labeller, count) for count in TRIALS)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not tells_of_memory(error):
+            raise
         return 1
     finally:
         gc.collect()
@@ -52,7 +64,7 @@ def largest_batch(free: int, few: int, more: int) -> int:
     return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1))
 
 
-def _peak_bytes(labeller: Labeller, count: int) -> int:
+def _peak_bytes(labeller: Rehearsing, count: int) -> int:
     """Device memory that the forward pass of `count` images, all views of them, takes on top of the model."""
     device = labeller.model.device
     before = torch.cuda.memory_allocated(device)

@@ -22,7 +22,10 @@ from excel_cam.labels.failures import FailureLog
 from excel_cam.run.plan import Plan, label_path
 from excel_cam.run.worker import BATCH_PIXELS
 
-WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with
+WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with, where a CPU takes longest anyway
+# A GPU may make a thousand labels a second. A writer takes 2 ms for one, more where the disk is slow to confirm it, and
+# so two of them would be what the run waits for. Those that have nothing to write cost nothing.
+WORKERS_PER_WRITER_OF_GPU = 1
 
 
 class Tagged(Protocol):
@@ -93,7 +96,7 @@ class Tally:
 
 def execute(
     plan: Plan, stages: Stages[Sample, Any, bool | str], *, out: Path, failures: FailureLog, batch_size: int,
-    workers: int,
+    workers: int, writers: int,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Label what the plan leaves to do; yields every image's outcome in the data set's order.
 
@@ -106,7 +109,8 @@ def execute(
     def is_done(sample: Sample) -> bool:
         return sample.name in plan.done
 
-    for sample, state in overlapped(plan.samples, stages, is_done=is_done, batch_size=batch_size, workers=workers):
+    for sample, state in overlapped(plan.samples, stages, is_done=is_done, batch_size=batch_size, workers=workers,
+                                    writers=writers):  # fmt: skip
         path = label_path(out, sample)
         if state is None:
             yield Outcome(sample, path, kept=True)
@@ -117,16 +121,21 @@ def execute(
             yield Outcome(sample, path, kept=sample.name in plan.hand_made, shows_class=state)
 
 
+def writing_threads(workers: int, device: str) -> int:
+    """How many threads write beside `workers` that decode. device: its type, as torch has it."""
+    return max(1, workers // (WORKERS_PER_WRITER if device == "cpu" else WORKERS_PER_WRITER_OF_GPU))
+
+
 def overlapped(
     images: Iterable[Image], stages: Stages[Image, Result, Written], *, is_done: Callable[[Image], bool],
-    batch_size: int, workers: int,
+    batch_size: int, workers: int, writers: int,
 ) -> Iterator[tuple[Image, Written | str | None]]:  # fmt: skip
     """Images through their stages, in their order: what was written, why one cannot be read, None for one that is done.
 
     Few images are taken from `images` ahead of their time.
     """
     decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    writer = ThreadPoolExecutor(max(1, workers // WORKERS_PER_WRITER), thread_name_prefix="write")
+    writer = ThreadPoolExecutor(writers, thread_name_prefix="write")
     written: deque[tuple[Image, Future[Written] | str | None]] = deque()
 
     def settle_next() -> tuple[Image, Written | str | None]:
@@ -134,7 +143,7 @@ def overlapped(
         return image, state.result() if isinstance(state, Future) else state
 
     try:
-        for batch in _decoded_batches(images, decoders, stages.read, is_done, batch_size, batch_size + workers):
+        for batch in decoded_batches(images, decoders, stages.read, is_done, batch_size, batch_size + workers):
             good = [(image, photograph) for image, photograph in batch if isinstance(photograph, Photograph)]
             results = iter(stages.label([photograph for _, photograph in good], [image.tags for image, _ in good]))
             for image, photograph in batch:
@@ -152,7 +161,7 @@ def overlapped(
         writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _decoded_batches(
+def decoded_batches(
     images: Iterable[Image], decoders: ThreadPoolExecutor, read_image: Callable[[Image], Photograph],
     is_done: Callable[[Image], bool], batch_size: int, lookahead: int,
 ) -> Iterator[list[tuple[Image, Photograph | str | None]]]:  # fmt: skip

@@ -26,14 +26,15 @@ from excel_cam.method.label_map import (
     upsample_maps,
     with_each_background,
 )
+from excel_cam.method.memory import tells_of_memory
 from excel_cam.method.refinement.crf import dense_crf
 from excel_cam.method.refinement.par import GROWTH, guide_image, pixel_adaptive_refinement
 from excel_cam.method.threads import all_threads, in_threads, one_thread, threads_here
+from excel_cam.method.transfer import HostCopy, to_device
 from excel_cam.method.views import View, average_over_views, chosen_views
 from excel_cam.method.windows import NeighbourAttention, WindowGrid, spread_over_neighbours
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
-from excel_cam.run.transfer import HostCopy, to_device
 from excel_cam.run.windows.maps import Tower, lay_on, windowed_maps
 from excel_cam.settings import Settings, check_background, check_bands, check_crf_backend
 
@@ -46,6 +47,9 @@ REFINED_PIXELS = 2**23
 
 # On a CPU photographs of at most so many pixels are labelled side by side: each takes 48 float32 affinities a pixel.
 SHARED_PIXELS = 2**20
+
+# Windows of a photograph that an accelerator takes at a time where no batch has been measured.
+WINDOWS_TOGETHER = 8
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 Label = NDArray[np.uint8]  # (H, W): 0 background, index + 1 class (index without a background class), 255 ignored
@@ -92,6 +96,7 @@ class Labeller:
         self.side = grid_side(settings.size, model.patch)
         self.size = self.side * model.patch
         self.batch_limit: int | None = None  # photographs the device's memory has been found to hold
+        self.windows_together = 1 if self._goes_one_by_one() else WINDOWS_TOGETHER
         self._views = chosen_views(settings, model.patch)
         self._text = torch.from_numpy(bank.text).to(model.device, GRID_DTYPE)
 
@@ -122,8 +127,11 @@ class Labeller:
             try:
                 labelled = self._label_group([_Job(photographs[i], tags[i], sizes[i]) for i in group])
             except (RuntimeError, MemoryError) as error:
-                if not _tells_of_memory(error):
+                if not tells_of_memory(error):
                     raise
+                if len(group) == 1 and self._windows_on(photographs[group[0]]) and self.windows_together > 1:
+                    self.windows_together //= 2
+                    continue
                 if len(group) == 1:
                     raise self._too_large(photographs[group[0]], tags[group[0]]) from None
                 self.batch_limit = len(group) // 2  # and so it stays: what did not fit will not fit next time
@@ -181,7 +189,7 @@ class Labeller:
         uploaded = [to_device(job.photograph, torch.uint8, device) for job in jobs]
         normalised = [normalise(pixels, self.settings.normalisation) for pixels in uploaded]
         if (grid := self._windows_on(jobs[0].photograph)) is not None:
-            tower = Tower(self.model.patch, self.encode, self._score)
+            tower = Tower(self.model.patch, self.encode, self._score, self.windows_together)
             seen = windowed_maps(normalised[0], grid, tower, self._views)
             (labelled,) = self._label_maps(jobs, seen.maps, seen.attention, normalised, seen.canvas[None])
             return [replace(labelled, input_size=grid.input_size(self.model.patch))]
@@ -204,6 +212,8 @@ class Labeller:
             refined = self._spread_along(refined, attention)
             sound.append(_all_finite(refined))
         verdict, values = HostCopy(torch.stack(sound)), HostCopy(refined)
+        if self.settings.uses_crf:  # the host waits for the device anyway, and numpy would complain of such maps
+            self._require_finite(verdict.numpy())
         results: dict[int, LabelledPhotograph] = {}
         for bucket in _alike(jobs):
             source = self.settings.par_image
@@ -353,12 +363,6 @@ def _alike(jobs: Sequence[_Job]) -> Iterator[list[int]]:
     for (height, width, *_), places in alike.items():
         most = max(1, REFINED_PIXELS // (height * width))
         yield from (places[start : start + most] for start in range(0, len(places), most))
-
-
-def _tells_of_memory(error: BaseException) -> bool:
-    """Whether memory was too small; on a CPU, and of what libraries take for themselves, torch says so in words."""
-    said = ("allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _all_finite(values: Tensor) -> Tensor:

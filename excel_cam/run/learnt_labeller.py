@@ -46,12 +46,20 @@ class TaglessLabeller:
     ) -> None:
         self.model = model
         self.settings = settings
-        self.batch_limit: int | None = None  # photographs go through in groups of a fixed, small size
         self._segmenter = Segmenter(model, adapter, segmentation)
+
+    @property
+    def batch_limit(self) -> int | None:
+        """How many photographs the device's memory has been found to hold; None where nothing was too many."""
+        return self._segmenter.batch_limit
 
     def label_with_maps(
         self, photographs: Sequence[Pixels], tags: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]]
     ) -> list[LabelledPhotograph]:
         """One label per photograph, of `sizes`, (H, W); there are no class maps behind it."""
-        labels = self._segmenter.segment(photographs, sizes)
-        return [LabelledPhotograph(lambda label=label: label, lambda: np.zeros((0, 1, 1))) for label in labels]  # type: ignore[misc]
+        labels = self._segmenter.segment_batch(photographs, sizes)
+        return [LabelledPhotograph(label.numpy, lambda: np.zeros((0, 1, 1))) for label in labels]
+
+    def rehearse(self, count: int) -> None:
+        """Segment `count` blank photographs at once, to learn what that takes."""
+        self._segmenter.rehearse(count)

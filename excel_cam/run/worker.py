@@ -219,7 +219,11 @@ def _chosen_batch_size(labeller: AnyLabeller, asked: int | Literal["auto"], repo
 
     if asked != "auto":
         return asked
-    batch_size = automatic_batch_size(labeller) if isinstance(labeller, Labeller) else CPU_BATCH
+    # A segmenter's photographs go through a CPU one after the other, whatever the threads.
+    singly = labeller.model.device.type == "cpu" and not isinstance(labeller, Labeller)
+    batch_size = CPU_BATCH if singly else automatic_batch_size(labeller)
     if labeller.model.device.type != "cpu":
+        if isinstance(labeller, Labeller):
+            labeller.windows_together = batch_size
         report(f"batches of {batch_size} (auto)")
     return batch_size

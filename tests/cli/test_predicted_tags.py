@@ -127,15 +127,15 @@ def test_it_goes_on_where_it_was_stopped_and_chooses_anew_at_once(
     excel_cam: Run, folder: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[tuple[int, ...]] = []
-    whole = tagger.Tagger.score
+    whole = tagger.Tagger.score_batch
 
-    def stopping(self: tagger.Tagger, photograph: np.ndarray) -> np.ndarray:
+    def stopping(self: tagger.Tagger, photographs: list[np.ndarray]) -> list[np.ndarray]:
         if len(scored) == 2:
             raise KeyboardInterrupt
-        scored.append(photograph.shape)
-        return whole(self, photograph)
+        scored.extend(photograph.shape for photograph in photographs)
+        return whole(self, photographs)
 
-    monkeypatch.setattr(tagger.Tagger, "score", stopping)
+    monkeypatch.setattr(tagger.Tagger, "score_batch", stopping)
     command = [*folder.command, "--out", folder.out]
     assert excel_cam(*command).exit_code != 0
     assert not folder.out.exists()

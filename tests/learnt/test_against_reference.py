@@ -14,6 +14,7 @@ import torch
 from drawn import draw_photograph
 from small_model import arrays, small_bank, small_model, small_network
 
+from excel_cam.errors import MachineError
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.learnt.relation import kept_maps, mean_of_image, relation_attention, relation_scores
 from excel_cam.learnt.segmenter import Segmenter
@@ -267,3 +268,43 @@ def test_rates_and_phases_of_the_presets() -> None:
     short = TrainingSettings(steps=30)
     assert (short.first_dynamic_step, short.first_own_step) == (14, 24)
     assert TrainingSettings(steps=30, dynamic_from=7).first_dynamic_step == 7
+
+
+def test_a_batch_that_memory_does_not_hold_is_segmented_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator: all at once, halved where memory is short, and what was found stays."""
+    model = small_model(9)
+    adapter = adapter_of(small_network(9, model, 4).requires_grad_(False), 32)
+    photographs = [np.asarray(draw_photograph(30 + 9 * i, 60 - 7 * i, i)) for i in range(5)]
+    sizes = [photograph.shape[:2] for photograph in photographs]
+    for crf in (False, True):
+        segmenter = Segmenter(model, adapter, SegmentationSettings(scales=(1.0, 0.75), crf=crf))
+        expected, whole, tried = segmenter.segment(photographs), segmenter._segment_group, []
+        monkeypatch.setattr(segmenter, "_most_together", lambda left, own=segmenter: min(left, own.batch_limit or left))
+
+        def small_memory(group: Any, of: Any, whole: Any = whole, tried: list[int] = tried) -> Any:
+            tried.append(len(group))
+            if len(group) > 2:
+                raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+            return whole(group, of)
+
+        together = [label.numpy() for label in segmenter.segment_batch(photographs, sizes)]
+        monkeypatch.setattr(segmenter, "_segment_group", small_memory)
+        halved = [label.numpy() for label in segmenter.segment_batch(photographs, sizes)]
+        for labels in (together, halved):
+            differing = [(one != other).mean() for one, other in zip(labels, expected, strict=True)]
+            assert max(differing) < 0.001
+        assert tried == [5, 2, 2, 1]
+        assert segmenter.batch_limit == 2
+        monkeypatch.setattr(segmenter, "_segment_group", lambda *_: small_memory(range(3), []))
+        with pytest.raises(MachineError, match=r"does not hold a photograph of 30 x 60 in all its views; .*--scales"):
+            segmenter.segment_batch(photographs[:1], sizes[:1])
+
+
+def test_a_segmenter_rehearses_all_its_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model(9)
+    adapter = adapter_of(small_network(9, model, 4).requires_grad_(False), 32)
+    segmenter = Segmenter(model, adapter, SegmentationSettings(scales=(0.75, 1.5)))
+    seen, decode = [], segmenter._decode
+    monkeypatch.setattr(segmenter, "_decode", lambda pixels, side: seen.append(len(pixels)) or decode(pixels, side))
+    segmenter.rehearse(3)
+    assert seen == [6, 6]  # each with its mirror image

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,11 +21,13 @@ from text_rows import voc_bank
 from excel_cam import Settings
 from excel_cam.method.affinity import box_mask, box_masks_on_device
 from excel_cam.method.images import normalise, resize_to_input
+from excel_cam.method.refinement import par
+from excel_cam.method.transfer import HostCopy, to_device
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.batch_size import CPU_BATCH, LARGEST_BATCH, automatic_batch_size, largest_batch
+from excel_cam.run.execute import writing_threads
 from excel_cam.run.labeller import LabelledPhotograph, Labeller, _Job
-from excel_cam.run.transfer import HostCopy, to_device
 
 TAGS = ((7, 17), (14,), (0, 11, 14, 19), (2, 3, 4), (5, 6))
 SIZES = ((60, 97), (97, 60), (60, 97), (60, 97), (40, 40))
@@ -189,8 +192,42 @@ def test_on_a_gpu_the_batch_is_measured(model: ClipModel, bank: TextBank, monkey
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (900, 2000))
     assert automatic_batch_size(labeller) == 4
 
-    def too_small(_count: int) -> None:
-        raise torch.OutOfMemoryError("out of memory")
+    said = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    for error in (torch.OutOfMemoryError("out of memory"), RuntimeError(said)):
+        monkeypatch.setattr(labeller, "rehearse", raising(error))
+        assert automatic_batch_size(labeller) == 1
+    monkeypatch.setattr(labeller, "rehearse", raising(RuntimeError("another fault")))
+    with pytest.raises(RuntimeError, match="another fault"):
+        automatic_batch_size(labeller)
 
-    monkeypatch.setattr(labeller, "rehearse", too_small)
-    assert automatic_batch_size(labeller) == 1
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_memory_that_is_short_for_a_while_does_not_cost_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
+    device = torch.device("cpu")  # pretended to be a GPU
+    par._has_kernel.cache_clear()
+    try:
+        monkeypatch.setattr(par, "_refine_with_kernel", raising(torch.OutOfMemoryError("out of memory")))
+        with pytest.raises(torch.OutOfMemoryError):
+            par._has_kernel(device)
+        monkeypatch.setattr(par, "_refine_with_kernel", lambda *_: None)
+        assert par._has_kernel(device)
+        par._has_kernel.cache_clear()
+        monkeypatch.setattr(par, "_refine_with_kernel", raising(RuntimeError("no compiler")))
+        with pytest.warns(UserWarning, match="cannot be built: no compiler"):
+            assert not par._has_kernel(device)
+        assert not par._has_kernel(device)  # and says so once
+    finally:
+        par._has_kernel.cache_clear()
+
+
+def test_a_gpu_has_as_many_threads_that_write_as_decode() -> None:
+    assert [writing_threads(workers, "cpu") for workers in (1, 8)] == [1, 2]
+    assert [writing_threads(workers, "cuda") for workers in (1, 8)] == [1, 8]

@@ -190,15 +190,17 @@ def test_all_of_no_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         chosen_devices("all")
 
 
-def test_processes_on_a_cpu_share_its_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "processors", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert threads_each(("cpu", "cpu", "cpu"), None) == 2
     assert threads_each(("cpu",) * 20, None) == 1
     assert threads_each(("cpu", "cpu"), 5) == 5
-    assert threads_each(("cuda:0", "cuda:1"), None) is None
+    assert threads_each(("cuda:0", "cuda:1"), None) == 4
+    assert threads_each(("cuda:0",), None) == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads_each(("cpu", "cpu"), None) is None
+    assert threads_each(("cuda:0", "cuda:1"), None) is None
 
 
 @settings(max_examples=30)

@@ -15,7 +15,7 @@ from text_rows import voc_bank
 
 from excel_cam import Settings
 from excel_cam.classes import IGNORE
-from excel_cam.errors import MachineError
+from excel_cam.errors import MachineError, ModelError
 from excel_cam.method.calibration import encode_images
 from excel_cam.method.cam import class_activation_maps
 from excel_cam.method.refinement import par
@@ -302,3 +302,20 @@ def test_planes_refined_in_groups_are_the_same_to_the_bit(
     assert max(padded) == 4
     for first, second in zip(Labeller(model, bank, SETTINGS).label(photographs, TAGS), labels, strict=True):
         assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("affinity", [True, False])
+def test_maps_that_are_no_numbers_are_told_of_before_the_crf(
+    model: ClipModel, bank: TextBank, photographs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, affinity: bool
+) -> None:
+    labeller = Labeller(model, bank, dataclasses.replace(SETTINGS, refine="crf", affinity=affinity))
+    whole = labeller._class_maps
+
+    def spoilt(*images: object) -> tuple[torch.Tensor, torch.Tensor]:
+        maps, attention = whole(*images)
+        return maps * float("nan"), attention
+
+    monkeypatch.setattr(labeller, "_class_maps", spoilt)
+    monkeypatch.setattr("excel_cam.run.labeller.dense_crf", lambda *_: pytest.fail("the CRF has them"))
+    with pytest.raises(ModelError, match="not finite even in fp32"):
+        labeller.label(photographs[:1], TAGS[:1])

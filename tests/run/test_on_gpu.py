@@ -27,7 +27,17 @@ from gpu import requires_cuda
 from packed_photographs import read_members, write_tars
 from PIL import Image
 
-from excel_cam import ClipModel, Settings, TextBank, build_text_bank, load_model, read_image, shipped_knowledge
+from excel_cam import (
+    ClipModel,
+    Segmenter,
+    Settings,
+    TextBank,
+    build_text_bank,
+    load_model,
+    read_adapter,
+    read_image,
+    shipped_knowledge,
+)
 from excel_cam import Labeller as NotebookLabeller
 from excel_cam.classes import VOC_CLASSES
 from excel_cam.data.voc import open_demo
@@ -40,8 +50,9 @@ from excel_cam.model.words_file import recorded_settings
 from excel_cam.run.batch_size import LARGEST_BATCH, _peak_bytes, automatic_batch_size
 from excel_cam.run.devices import parent
 from excel_cam.run.labeller import Labeller
+from excel_cam.run.tagging.tagger import Tagger
 from excel_cam.settings import ModelChoice
-from excel_cam.shipped import DEMO_FOLDER, SHIPPED_MODEL
+from excel_cam.shipped import DEMO_ADAPTER, DEMO_FOLDER, SHIPPED_MODEL
 from excel_cam.tags.scores import read_scores
 
 pytestmark = requires_cuda
@@ -342,23 +353,42 @@ def test_photographs_of_all_sizes_go_together_as_they_go_alone(
     assert not together[len(photographs) + 2].any()
 
 
-def test_the_host_hardly_waits_for_the_device(
-    models: tuple[ClipModel, ClipModel], bank: TextBank, photographs: list[np.ndarray]
-) -> None:
-    labeller = Labeller(models[1], bank, SETTINGS)
-    labeller.label(photographs, TAGS)
-    sizes = [photograph.shape[:2] for photograph in photographs]
+def waits_of(work: Callable[[], object], what: str) -> int:
+    """How often the host waits for all of the device in the work, which is done once before to have what it keeps."""
+    work()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            found = labeller.label_with_maps(photographs, TAGS, sizes)
+            work()
         finally:
             torch.cuda.set_sync_debug_mode("default")
     waits = Counter(f"{Path(one.filename).name}:{one.lineno}" for one in caught if "synchronizing" in str(one.message))
-    told(f"the host waits {sum(waits.values())} times for {len(found)} photographs: {dict(waits)}")
-    assert sum(waits.values()) <= 6
+    told(f"the host waits {sum(waits.values())} times to {what}: {dict(waits)}")
+    return sum(waits.values())
+
+
+def test_the_host_hardly_waits_for_the_device(
+    models: tuple[ClipModel, ClipModel], bank: TextBank, photographs: list[np.ndarray]
+) -> None:
+    labeller, sizes = Labeller(models[1], bank, SETTINGS), [photograph.shape[:2] for photograph in photographs]
+    assert waits_of(lambda: labeller.label_with_maps(photographs, TAGS, sizes), "label 12 photographs") <= 6
+    found = labeller.label_with_maps(photographs, TAGS, sizes)
     assert all(labelled.label.shape == size for labelled, size in zip(found, sizes, strict=True))
+
+
+def test_segmenting_and_tagging_do_not_wait_for_every_photograph(
+    models: tuple[ClipModel, ClipModel], bank: TextBank, photographs: list[np.ndarray]
+) -> None:
+    segmenter, sizes = (
+        Segmenter(models[1], read_adapter(DEMO_ADAPTER, models[1])),
+        [one.shape[:2] for one in photographs],
+    )
+    assert waits_of(lambda: segmenter.segment_batch(photographs, sizes), "segment 12 photographs") < 12
+    tagger = Tagger(models[1], bank, SETTINGS)
+    assert waits_of(lambda: tagger.score_batch(photographs), "score 12 photographs") < 12
+    alone = [tagger.score(photograph) for photograph in photographs]
+    np.testing.assert_allclose(tagger.score_batch(photographs), alone, atol=1e-3)
 
 
 # ---- memory
@@ -377,13 +407,25 @@ def bounded() -> Iterator[Callable[[int], None]]:
     torch.cuda.empty_cache()
 
 
-def reserved_by(work: Callable[[], object]) -> int:
-    """The most memory that torch holds while the work is done."""
+def memory_of(work: Callable[[], object]) -> tuple[int, int]:
+    """The most memory that torch holds while the work is done, with what it keeps for later, and without.
+
+    The work is done in the first; a bound below the second it cannot keep, however memory is parted.
+    """
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     work()
     torch.cuda.synchronize()
-    return torch.cuda.max_memory_reserved()
+    return torch.cuda.max_memory_reserved(), torch.cuda.max_memory_allocated()
+
+
+def too_little_for_all(work: Callable[[int], object], count: int) -> int:
+    """A bound that holds photographs one by one, but not `count` at once. work: so many at a time."""
+    enough, _ = memory_of(lambda: work(1))
+    _, needed = memory_of(lambda: work(count))
+    told(f"{enough:,} bytes hold one photograph at a time, {needed:,} are needed for {count}")
+    assert enough < needed
+    return (enough + needed) // 2
 
 
 def test_the_batch_size_follows_the_free_memory(models: tuple[ClipModel, ClipModel], bank: TextBank) -> None:
@@ -407,30 +449,63 @@ def test_the_batch_size_follows_the_free_memory(models: tuple[ClipModel, ClipMod
     assert sizes[2] < largest
 
 
+# Of one size, so that all are refined at once, and so many that they take far more memory than one of them.
+MANY = 48
+
+
+def many(photographs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[tuple[int, ...]]]:
+    places = [place % len(photographs) for place in range(MANY)]
+    return [photographs[place][:320, :320] for place in places], [TAGS[place] for place in places]
+
+
 def test_a_batch_that_memory_does_not_hold_is_halved(
     models: tuple[ClipModel, ClipModel], bank: TextBank, photographs: list[np.ndarray],
     bounded: Callable[[int], None],
 ) -> None:  # fmt: skip
     labeller = Labeller(models[1], bank, SETTINGS)
-    photographs = [photograph[:320, :320] for photograph in photographs]  # of one size, so that all are refined at once
-    expected = labeller.label(photographs, TAGS)
-    one = reserved_by(lambda: [labeller.label([photo], [own]) for photo, own in zip(photographs, TAGS, strict=True)])
-    whole = reserved_by(lambda: labeller.label(photographs, TAGS))
-    told(f"{one:,} bytes for one photograph at a time, {whole:,} for {len(photographs)}")
-    assert whole > one
-    bounded((one + whole) // 2)
-    labels = labeller.label(photographs, TAGS)
-    told(f"in {(one + whole) // 2:,} bytes: {labeller.batch_limit} at a time")
+    batch, tags = many(photographs)
+
+    def label(most: int) -> list[np.ndarray]:
+        starts = range(0, MANY, most)
+        return [one for at in starts for one in labeller.label(batch[at : at + most], tags[at : at + most])]
+
+    expected = label(MANY)
+    bound = too_little_for_all(label, MANY)
+    bounded(bound)
+    labels = label(MANY)
+    told(f"in {bound:,} bytes: {labeller.batch_limit} at a time")
     assert labeller.batch_limit is not None
-    assert 1 <= labeller.batch_limit < len(photographs)
+    assert 1 <= labeller.batch_limit < MANY
     assert alike(labels, expected, "with halved batches and whole ones") >= ALIKE
     torch.cuda.empty_cache()
     bounded(torch.cuda.memory_reserved() + 2**20)
-    with pytest.raises(MachineError, match="the memory does not hold a photograph of") as caught:
-        labeller.label(photographs[:1], TAGS[:1])
+    large = np.tile(batch[0], (5, 5, 1))
+    with pytest.raises(MachineError, match=r"the memory does not hold a photograph of 1600 x 1600") as caught:
+        labeller.label([large], tags[:1])
     assert "\n" not in str(caught.value)
-    bounded(2 * whole)
-    assert alike(labeller.label(photographs, TAGS), expected, "after memory was short, and before") >= ALIKE
+    bounded(4 * bound)
+    assert alike(label(MANY), expected, "after memory was short, and before") >= ALIKE
+
+
+def test_a_batch_to_segment_that_memory_does_not_hold_is_halved(
+    models: tuple[ClipModel, ClipModel], photographs: list[np.ndarray], bounded: Callable[[int], None]
+) -> None:
+    segmenter = Segmenter(models[1], read_adapter(DEMO_ADAPTER, models[1]))
+    batch, _ = many(photographs)
+
+    def segment(most: int) -> list[np.ndarray]:
+        parts = [batch[at : at + most] for at in range(0, MANY, most)]
+        begun = [segmenter.segment_batch(part, [one.shape[:2] for one in part]) for part in parts]
+        return [label.numpy() for labels in begun for label in labels]
+
+    expected = segment(MANY)
+    bound = too_little_for_all(segment, MANY)
+    bounded(bound)
+    labels = segment(MANY)
+    told(f"in {bound:,} bytes: {segmenter.batch_limit} at a time")
+    assert segmenter.batch_limit is not None
+    assert 1 <= segmenter.batch_limit < MANY
+    assert alike(labels, expected, "segmented in halved batches and whole ones") >= ALIKE
 
 
 def test_a_device_too_small_for_the_model_is_one_line(

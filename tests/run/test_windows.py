@@ -101,7 +101,7 @@ def test_windows_go_through_in_bounded_batches_whatever_the_group(
     alone = labeller.label(photographs, [TAGS] * 4)
     encode, batches = labeller.encode, []
     monkeypatch.setattr(labeller, "_goes_one_by_one", lambda: False)
-    monkeypatch.setattr("excel_cam.run.windows.maps.together_on", lambda device: 3)
+    labeller.windows_together = 3
 
     def counted(inputs: torch.Tensor) -> object:
         batches.append(len(inputs))
@@ -112,6 +112,19 @@ def test_windows_go_through_in_bounded_batches_whatever_the_group(
     assert batches == [2, 1, 3, 1, 1]  # the whole photograph between: its tokens are needed first
     for first, second in zip(alone, together, strict=True):
         assert (first != second).mean() < 1e-3
+
+    def small_memory(inputs: torch.Tensor) -> object:
+        if len(inputs) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return counted(inputs)
+
+    monkeypatch.setattr(labeller, "encode", small_memory)
+    labeller.batch_limit = 1
+    batches.clear()
+    halved = labeller.label([PANORAMA], [TAGS])
+    assert labeller.windows_together == 1
+    assert set(batches) == {1}
+    assert (halved[0] != alone[2]).mean() < 1e-3
 
 
 @pytest.mark.parametrize("value", [7, 9000, 64.0, True, "on", "320", None])

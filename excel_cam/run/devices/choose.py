@@ -59,10 +59,10 @@ def _count_by_driver(driver: ctypes.CDLL) -> int:
 
 
 def threads_each(devices: Sequence[str], asked: int | None) -> int | None:
-    """Threads of torch in each process: as asked, else those on a CPU share the processors.
+    """Threads of torch in each process: as asked, else they share the processors, whose GPUs need the host too.
 
-    None leaves it to torch: where OMP_NUM_THREADS says it, and for GPUs.
+    None leaves it to torch, where OMP_NUM_THREADS says it.
     """
-    if asked is not None or "OMP_NUM_THREADS" in os.environ or "cpu" not in devices:
+    if asked is not None or "OMP_NUM_THREADS" in os.environ:
         return asked
     return max(1, processors() // len(devices))

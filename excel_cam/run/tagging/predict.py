@@ -6,7 +6,8 @@ other rules without looking at a photograph again.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +15,16 @@ from typing import TYPE_CHECKING
 from excel_cam.data.dataset import Sample
 from excel_cam.data.source import Source
 from excel_cam.data.untagged import open_untagged
-from excel_cam.errors import DataError, ImageError, OutputError
+from excel_cam.errors import DataError, OutputError
 from excel_cam.files.atomic import check_writable, hash_json, remove_stale_parts
-from excel_cam.files.images.photographs import read_photograph
+from excel_cam.files.images.photographs import Photograph, read_photograph
 from excel_cam.files.machine import raise_if_machine
+from excel_cam.files.processors import processors
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.identity import known_identity, resolved_identity
 from excel_cam.model.prepare import prepare_text
 from excel_cam.model.remembered import model_identity, recall, remember
+from excel_cam.run.execute import decoded_batches
 from excel_cam.run.photographs.classes import ClassChoice
 from excel_cam.run.tagging.choose import TagRule, calibrate
 from excel_cam.settings import ModelChoice, Settings
@@ -34,8 +37,12 @@ from excel_cam.tags.write import write_tags
 from excel_cam.wording import Report, quoted
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from excel_cam.run.tagging.tagger import Tagger
 
+MOST_DECODERS = 8  # threads
 FORMAT = 1  # raised with every change of what scores the same photograph gets
 
 
@@ -124,18 +131,50 @@ def score_photographs(
         tagger, made_with = _prepare(prediction, report)
         kept = _kept_scores(path, prediction, made_with, stamps)
         with writing_scores(path, made_with, prediction.classes.names, kept.values()) as writer:
-            for sample in samples:
-                if sample.name in kept:
+            for sample, found in _scored(prediction, samples, kept, tagger, report):
+                if found is None:
                     yield Scored(sample.name, kept[sample.name], kept=True)
-                    continue
-                try:
-                    photograph = read_photograph(sample.image_path, prediction.settings.working_pixels)
-                except ImageError as error:
-                    yield Scored(sample.name, None, reason=str(error))
-                    continue
-                scores = tagger.score(photograph.pixels)
-                claims.require()
-                yield Scored(sample.name, writer.add(PhotographScores(sample.name, stamps[sample.name], scores)))
+                elif isinstance(found, str):
+                    yield Scored(sample.name, None, reason=found)
+                else:
+                    claims.require()
+                    yield Scored(sample.name, writer.add(PhotographScores(sample.name, stamps[sample.name], found)))
+
+
+def _scored(
+    prediction: Prediction, samples: Sequence[Sample], kept: Collection[str], tagger: Tagger, report: Report
+) -> Generator[tuple[Sample, NDArray[np.float64] | str | None], None, None]:
+    """Samples in their order with their scores, why one cannot be read, or None for one that is kept.
+
+    Photographs are decoded ahead of their time, in threads. On a CPU they are scored one by one, for a matrix product
+    of another height may round differently.
+    """
+
+    def read(sample: Sample) -> Photograph:
+        return read_photograph(sample.image_path, prediction.settings.working_pixels)
+
+    batch_size, workers = _batch_size(tagger, report), min(MOST_DECODERS, processors())
+    decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        for batch in decoded_batches(
+            samples, decoders, read, lambda sample: sample.name in kept, batch_size, batch_size + workers
+        ):
+            pixels = [photograph.pixels for _, photograph in batch if isinstance(photograph, Photograph)]
+            scores = iter(tagger.score_batch(pixels))
+            for sample, photograph in batch:
+                yield sample, next(scores) if isinstance(photograph, Photograph) else photograph
+    finally:
+        decoders.shutdown(wait=True, cancel_futures=True)
+
+
+def _batch_size(tagger: Tagger, report: Report) -> int:
+    if tagger.model.device.type == "cpu":
+        return 1
+    from excel_cam.run.batch_size import automatic_batch_size
+
+    batch_size = automatic_batch_size(tagger)
+    report(f"batches of {batch_size} (auto)")
+    return batch_size
 
 
 def write_predicted(prediction: Prediction, scored: Sequence[Scored]) -> PredictedTags:

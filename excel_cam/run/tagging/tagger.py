@@ -1,20 +1,23 @@
-"""A photograph → how likely it shows each class: joins the steps of `method/tagging`."""
+"""Photographs → how likely each shows each class: joins the steps of `method/tagging`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from excel_cam.errors import ModelError
+from excel_cam.errors import MachineError, ModelError
 from excel_cam.method.calibration import grid_side
 from excel_cam.method.images import normalise, resize_to_input
-from excel_cam.method.tagging.regions import candidate_classes, region_box
+from excel_cam.method.memory import tells_of_memory
+from excel_cam.method.tagging.regions import MOST_CANDIDATES, candidate_classes, region_box
 from excel_cam.method.tagging.scores import fuse_scores, local_scores, row_probabilities
+from excel_cam.method.transfer import HostCopy, to_device
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
-from excel_cam.run.transfer import to_device
 from excel_cam.settings import Settings
 
 Pixels = NDArray[np.uint8]
@@ -29,47 +32,88 @@ class Tagger:
         self.model = model
         self.settings = settings
         self.classes = bank.foreground
+        self.batch_limit: int | None = None  # photographs the device's memory has been found to hold
         self.side = grid_side(settings.size, model.patch)
         self._text = torch.from_numpy(bank.text).to(model.device, _DTYPE)
 
-    @torch.inference_mode()
     def score(self, photograph: Pixels) -> NDArray[np.float64]:
-        """(K,) scores, 0..1, of an (H, W, 3) uint8 RGB photograph of any size.
+        """(K,) scores, 0..1, of an (H, W, 3) uint8 RGB photograph of any size; see `score_batch`."""
+        return self.score_batch([photograph])[0]
 
-        Raises `ModelError` where the model's values are not finite.
+    def score_batch(self, photographs: Sequence[Pixels]) -> list[NDArray[np.float64]]:
+        """(K,) scores, 0..1, of each of some (H, W, 3) uint8 RGB photographs, which go through the model together.
+
+        A batch that the device's memory does not hold is halved, and so are those after it. Raises `MachineError` where
+        it does not hold one photograph, `ModelError` where the model's values are not finite.
         """
-        whole, attention = self._probabilities([photograph])
-        local = self._checked(local_scores(whole, attention, self.classes)[0])
-        maps = whole[0, 1:, : self.classes].T.unflatten(1, (self.side, self.side)).cpu().numpy()
-        candidates = candidate_classes(local)
-        boxes = [region_box(maps[index], photograph.shape[:2]) for index in candidates]
-        crops = [photograph[top:bottom, left:right] for top, bottom, left, right in boxes]
-        region = torch.zeros(self.classes, dtype=_DTYPE)
-        own, _ = self._probabilities(crops)
-        for place, index in enumerate(candidates):
-            region[index] = own[place, 0, index]
-        return self._checked(fuse_scores(torch.from_numpy(local), region))
+        found: list[NDArray[np.float64]] = []
+        while len(found) < len(photographs):
+            left = photographs[len(found) :]
+            group = left[: self.batch_limit]
+            try:
+                found += self._score_together(group)
+            except (RuntimeError, MemoryError) as error:
+                if not tells_of_memory(error):
+                    raise
+                if len(group) == 1:
+                    height, width = group[0].shape[:2]
+                    raise MachineError(
+                        f"the memory does not hold a photograph of {height} x {width}; free some, or leave it out"
+                    ) from None
+                self.batch_limit = len(group) // 2
+        return found
+
+    @torch.inference_mode()
+    def _score_together(self, photographs: Sequence[Pixels]) -> list[NDArray[np.float64]]:
+        """The host waits twice: for what patches say, which decides where to look again, and for what is seen there."""
+        uploaded = [to_device(pixels, torch.uint8, self.model.device) for pixels in photographs]
+        whole, attention = self._probabilities(uploaded)
+        patches = HostCopy(whole[:, 1:, : self.classes])
+        local = self._checked(HostCopy(local_scores(whole, attention, self.classes)))
+        candidates = [candidate_classes(scores) for scores in local]
+        places = [(place, index) for place, indices in enumerate(candidates) for index in indices]
+        maps = patches.numpy().reshape(len(photographs), self.side, self.side, self.classes)
+        crops = []
+        for place, index in places:
+            top, bottom, left, right = region_box(maps[place, :, :, index], photographs[place].shape[:2])
+            crops.append(uploaded[place][top:bottom, left:right].contiguous())
+        seen = []
+        most = max(MOST_CANDIDATES, len(photographs))
+        for start in range(0, len(crops), most):
+            tokens = self._probabilities(crops[start : start + most])[0][:, 0]
+            indices = to_device([index for _, index in places[start : start + most]], torch.int64, tokens.device)
+            seen.append(tokens.gather(1, indices[:, None])[:, 0])
+        region = np.zeros_like(local)
+        region[tuple(zip(*places, strict=True))] = self._checked(HostCopy(torch.cat(seen)))
+        return list(fuse_scores(torch.from_numpy(local), torch.from_numpy(region)).numpy())
+
+    @torch.inference_mode()
+    def rehearse(self, count: int) -> None:
+        """Put so many blank photographs through the model at once, to learn what that takes."""
+        side = self.side * self.model.patch
+        self._probabilities(list(torch.zeros(count, side, side, 3, dtype=torch.uint8, device=self.model.device)))
 
     @torch.inference_mode()
     def score_whole(self, photograph: Pixels) -> NDArray[np.float64]:
         """(K,) probabilities by the class token of the whole photograph alone: plain CLIP, to compare with."""
-        return self._checked(self._probabilities([photograph])[0][0, 0, : self.classes])
+        uploaded = to_device(photograph, torch.uint8, self.model.device)
+        return self._checked(HostCopy(self._probabilities([uploaded])[0][0, 0, : self.classes]))
 
-    def _probabilities(self, photographs: list[Pixels]) -> tuple[Tensor, Tensor]:
-        """What each token of each photograph shows, (n, 1 + N, T), and the attention A, (n, 1 + N, 1 + N)."""
+    def _probabilities(self, photographs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What each token of photographs on the device shows, (n, 1 + N, T), and the attention A, (n, 1 + N, 1 + N).
+
+        photographs: (H, W, 3) uint8 each.
+        """
         settings, size = self.settings, self.side * self.model.patch
-        normalised = [
-            normalise(to_device(pixels, torch.uint8, self.model.device), settings.normalisation)
-            for pixels in photographs
-        ]
-        inputs = torch.stack([resize_to_input(image, size) for image in normalised])
+        inputs = torch.stack([resize_to_input(normalise(one, settings.normalisation), size) for one in photographs])
         features = self.model.encode_images(inputs, settings.attention, settings.calibrated_blocks)
         return row_probabilities(features.tokens.to(_DTYPE), self._text, self.model.sharpness), features.attention
 
-    def _checked(self, scores: Tensor) -> NDArray[np.float64]:
-        if not scores.isfinite().all():
+    def _checked(self, scores: HostCopy) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = scores.numpy()
+        if not np.isfinite(found).all():
             raise ModelError(
                 f"the model's scores are not finite in {self.model.precision}: use --precision fp32, or other weights "
                 "where it is that already"
             )
-        return scores.cpu().numpy()
+        return found

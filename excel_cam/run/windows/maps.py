@@ -29,12 +29,13 @@ class Tower:
     """What windows need of a labeller.
 
     patch: P, pixels. encode: (m, 3, S, S) network inputs to their features. score: F, (m, 1 + N, D), to scores,
-    (m, N, T).
+    (m, N, T). together: how many windows go through it at a time.
     """
 
     patch: int
     encode: Callable[[Tensor], DenseFeatures]
     score: Callable[[Tensor], Tensor]
+    together: int
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,6 @@ def lay_on(size: tuple[int, int], windows: str | int, side: int, patch: int) -> 
     pixels = side * patch if windows == "auto" else int(windows)
     grid = lay_bounded_windows(size, pixels, side)
     return None if grid.count == 1 else grid
-
-
-def together_on(device: torch.device) -> int:
-    """How many windows go through the tower at a time: on a CPU one by one, as photographs do."""
-    return 1 if device.type == "cpu" else 8
 
 
 @torch.inference_mode()
@@ -99,7 +95,7 @@ def _view_maps(
 
     def window_tokens() -> Iterator[Tensor]:
         corners = grid.corners
-        for batch in cut_windows(canvas, grid, tower.patch, together_on(canvas.device)):
+        for batch in cut_windows(canvas, grid, tower.patch, tower.together):
             features = tower.encode(batch)
             for tokens, window in zip(features.tokens, features.attention, strict=True):
                 corner = next(corners)

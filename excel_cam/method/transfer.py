@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def to_device(values: NDArray[Any] | Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers or an array as a tensor on `device`; a CUDA device fetches them when it comes to it."""
+def to_device(
+    values: NDArray[Any] | Sequence[Any] | Tensor, dtype: torch.dtype, device: torch.device
+) -> Tensor:  # fmt: skip
+    """The host's numbers, array or tensor as a tensor on `device`; a CUDA device fetches it when it comes to it."""
     array, on_cuda = np.asarray(values), device.type == "cuda"
     host = torch.empty(array.shape, dtype=dtype, pin_memory=on_cuda)
     host.numpy()[...] = array
