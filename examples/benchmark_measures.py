@@ -31,7 +31,7 @@ from excel_cam.method.threads import one_thread
 from excel_cam.method.transfer import to_device
 from excel_cam.model.clip import DTYPES, ClipModel
 from excel_cam.model.weights import quiet_logs
-from excel_cam.run.execute import execute, writing_threads
+from excel_cam.run.execute import execute, pace_on
 from excel_cam.run.generate import photograph_stages
 from excel_cam.run.labeller import GRID_DTYPE, Labeller
 from excel_cam.run.plan import Destination, plan_run
@@ -143,12 +143,10 @@ def time_run(labeller: Labeller, samples: tuple[Sample, ...], out: Path, batch_s
     out.mkdir(parents=True)
     plan, stages = plan_run(samples, destination, worker.identity), photograph_stages(worker, destination, lambda: None)
 
-    writers = writing_threads(workers, labeller.model.device.type)
+    pace = pace_on(labeller.model.device.type, workers)
 
     def run() -> None:
-        outcomes = execute(
-            plan, stages, out=out, failures=FailureLog(out), batch_size=batch_size, workers=workers, writers=writers
-        )
+        outcomes = execute(plan, stages, out=out, failures=FailureLog(out), batch_size=batch_size, pace=pace)
         failed = [outcome.reason for outcome in outcomes if outcome.reason]
         if failed:
             raise RuntimeError(failed[0])

@@ -22,10 +22,7 @@ from excel_cam.labels.failures import FailureLog
 from excel_cam.run.plan import Plan, label_path
 from excel_cam.run.worker import BATCH_PIXELS
 
-WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with, where a CPU takes longest anyway
-# A GPU may make a thousand labels a second. A writer takes 2 ms for one, more where the disk is slow to confirm it, and
-# so two of them would be what the run waits for. Those that have nothing to write cost nothing.
-WORKERS_PER_WRITER_OF_GPU = 1
+WORKERS_PER_WRITER = 4  # decoding threads that one writing thread keeps up with, where a CPU computes labels
 
 
 class Tagged(Protocol):
@@ -51,6 +48,32 @@ class Stages(Generic[Image, Result, Written]):
     read: Callable[[Image], Photograph]
     label: Callable[[Sequence[Photograph], Sequence[tuple[int, ...]]], Sequence[Result]]
     write: Callable[[Image, Photograph, Result], Written]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the stages of a run go on beside each other.
+
+    workers: threads that decode. writers: threads that write. unwritten: how many batches may be on their way to the
+    disk before the next is computed.
+    """
+
+    workers: int
+    writers: int
+    unwritten: int
+
+
+def pace_on(device: str, workers: int) -> Pace:
+    """The pace of a run on a device of this type, as torch names it, with `workers` threads that decode.
+
+    On a CPU one batch is written while the next is computed. A GPU may make a thousand labels a second, where a writer
+    takes 2 ms for one, more if the disk is slow to confirm it: there as many threads write as decode, and the batch
+    after the next is handed over before the labels of this one are waited for, lest the device have nothing to do
+    meanwhile.
+    """
+    if device == "cpu":
+        return Pace(workers, max(1, workers // WORKERS_PER_WRITER), 1)
+    return Pace(workers, workers, 2)
 
 
 @dataclass(frozen=True)
@@ -96,7 +119,7 @@ class Tally:
 
 def execute(
     plan: Plan, stages: Stages[Sample, Any, bool | str], *, out: Path, failures: FailureLog, batch_size: int,
-    workers: int, writers: int,
+    pace: Pace,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Label what the plan leaves to do; yields every image's outcome in the data set's order.
 
@@ -109,8 +132,7 @@ def execute(
     def is_done(sample: Sample) -> bool:
         return sample.name in plan.done
 
-    for sample, state in overlapped(plan.samples, stages, is_done=is_done, batch_size=batch_size, workers=workers,
-                                    writers=writers):  # fmt: skip
+    for sample, state in overlapped(plan.samples, stages, is_done=is_done, batch_size=batch_size, pace=pace):
         path = label_path(out, sample)
         if state is None:
             yield Outcome(sample, path, kept=True)
@@ -121,21 +143,16 @@ def execute(
             yield Outcome(sample, path, kept=sample.name in plan.hand_made, shows_class=state)
 
 
-def writing_threads(workers: int, device: str) -> int:
-    """How many threads write beside `workers` that decode. device: its type, as torch has it."""
-    return max(1, workers // (WORKERS_PER_WRITER if device == "cpu" else WORKERS_PER_WRITER_OF_GPU))
-
-
 def overlapped(
     images: Iterable[Image], stages: Stages[Image, Result, Written], *, is_done: Callable[[Image], bool],
-    batch_size: int, workers: int, writers: int,
+    batch_size: int, pace: Pace,
 ) -> Iterator[tuple[Image, Written | str | None]]:  # fmt: skip
     """Images through their stages, in their order: what was written, why one cannot be read, None for one that is done.
 
     Few images are taken from `images` ahead of their time.
     """
-    decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    writer = ThreadPoolExecutor(writers, thread_name_prefix="write")
+    decoders = ThreadPoolExecutor(pace.workers, thread_name_prefix="decode")
+    writer = ThreadPoolExecutor(pace.writers, thread_name_prefix="write")
     written: deque[tuple[Image, Future[Written] | str | None]] = deque()
 
     def settle_next() -> tuple[Image, Written | str | None]:
@@ -143,7 +160,7 @@ def overlapped(
         return image, state.result() if isinstance(state, Future) else state
 
     try:
-        for batch in decoded_batches(images, decoders, stages.read, is_done, batch_size, batch_size + workers):
+        for batch in decoded_batches(images, decoders, stages.read, is_done, batch_size, batch_size + pace.workers):
             good = [(image, photograph) for image, photograph in batch if isinstance(photograph, Photograph)]
             results = iter(stages.label([photograph for _, photograph in good], [image.tags for image, _ in good]))
             for image, photograph in batch:
@@ -151,8 +168,7 @@ def overlapped(
                     written.append((image, writer.submit(stages.write, image, photograph, next(results))))
                 else:
                     written.append((image, photograph))
-            # The batch before this one has had the time of a forward pass to be written.
-            while len(written) > batch_size:
+            while len(written) > pace.unwritten * batch_size:
                 yield settle_next()
         while written:
             yield settle_next()

@@ -21,7 +21,7 @@ from excel_cam.labels.hand_made import require_same_classes
 from excel_cam.labels.identity import Identity
 from excel_cam.labels.records import read_runs, refuse_shards, retire_runs, run_file, write_run
 from excel_cam.labels.status.shares import is_left_open, retire_covered
-from excel_cam.run.execute import Outcome, Stages, Tally, execute, writing_threads
+from excel_cam.run.execute import Outcome, Stages, Tally, execute, pace_on
 from excel_cam.run.plan import (
     Destination,
     Plan,
@@ -113,10 +113,8 @@ def _label(
         write_run(out, closed, work.shard)
 
     try:
-        writers = writing_threads(work.workers, labeller.model.device.type)
-        for outcome in execute(
-            plan, stages, out=out, failures=failures, batch_size=batch_size, workers=work.workers, writers=writers
-        ):
+        pace = pace_on(labeller.model.device.type, work.workers)
+        for outcome in execute(plan, stages, out=out, failures=failures, batch_size=batch_size, pace=pace):
             tally.add(outcome)
             yield outcome
         _require_written(plan, destination, failures)

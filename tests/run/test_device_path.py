@@ -7,7 +7,9 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from hypothesis.extra import numpy as npst
 from text_rows import voc_bank
 
 from excel_cam import Settings
+from excel_cam.files.images.photographs import Photograph
 from excel_cam.method.affinity import box_mask, box_masks_on_device
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.refinement import par
@@ -26,7 +29,7 @@ from excel_cam.method.transfer import HostCopy, to_device
 from excel_cam.model.clip import ClipModel
 from excel_cam.model.text_bank import TextBank
 from excel_cam.run.batch_size import CPU_BATCH, LARGEST_BATCH, automatic_batch_size, largest_batch
-from excel_cam.run.execute import writing_threads
+from excel_cam.run.execute import Pace, Stages, overlapped, pace_on
 from excel_cam.run.labeller import LabelledPhotograph, Labeller, _Job
 
 TAGS = ((7, 17), (14,), (0, 11, 14, 19), (2, 3, 4), (5, 6))
@@ -229,5 +232,23 @@ def test_memory_that_is_short_for_a_while_does_not_cost_the_kernel(monkeypatch: 
 
 
 def test_a_gpu_has_as_many_threads_that_write_as_decode() -> None:
-    assert [writing_threads(workers, "cpu") for workers in (1, 8)] == [1, 2]
-    assert [writing_threads(workers, "cuda") for workers in (1, 8)] == [1, 8]
+    assert [pace_on("cpu", workers) for workers in (1, 8)] == [Pace(1, 1, 1), Pace(8, 2, 1)]
+    assert [pace_on("cuda", workers) for workers in (1, 8)] == [Pace(1, 1, 2), Pace(8, 8, 2)]
+
+
+def test_batches_are_handed_over_before_labels_are_waited_for() -> None:
+    """Labels that are under way until the device has done two more batches: a run that waited sooner would not end."""
+    begun = threading.Semaphore(0)
+    images = [SimpleNamespace(tags=(1,), number=number) for number in range(9)]
+
+    def label(photographs: Sequence[Photograph], _tags: object) -> list[int]:
+        begun.release()
+        return list(range(len(photographs)))
+
+    def write(image: SimpleNamespace, _photograph: object, _result: int) -> bool:
+        return image.number >= 3 or begun.acquire(timeout=5)
+
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    stages = Stages(read=lambda _: Photograph(pixels, (4, 4), 1), label=label, write=write)
+    found = list(overlapped(images, stages, is_done=lambda _: False, batch_size=3, pace=pace_on("cuda", 4)))
+    assert [state for _, state in found] == [True] * 9

@@ -19,7 +19,7 @@ from excel_cam.labels.packed.index import IndexHead, Row, index_bytes, read_labe
 from excel_cam.labels.packed.listing import index_of, running_of, tar_of
 from excel_cam.labels.packed.tar import TarReader, TarWriter
 from excel_cam.labels.records import SHARDS_LAYOUT
-from excel_cam.run.execute import Stages, overlapped, writing_threads
+from excel_cam.run.execute import Stages, overlapped, pace_on
 from excel_cam.run.record import run_record
 from excel_cam.run.shards.marker import at_work
 from excel_cam.run.shards.settle import SettledShards, read_shards_record, refuse_other_shards
@@ -163,12 +163,11 @@ class ShardMaker:
             return made is not None
 
         stages = Stages(read=read, label=worker.compute, write=write)
-        workers = self.settled.request.run.work.workers
+        pace = pace_on(worker.load().model.device.type, self.settled.request.run.work.workers)
         photographs = _readable(self.settled.shards.photographs(shard))
         for photograph, made in overlapped(
-            photographs, stages, is_done=is_done, batch_size=worker.batch_size(),
-            workers=workers, writers=writing_threads(workers, worker.load().model.device.type),
-        ):  # fmt: skip
+            photographs, stages, is_done=is_done, batch_size=worker.batch_size(), pace=pace
+        ):
             if made is None:
                 yield photograph, found.pop(photograph.name), True
             else:
