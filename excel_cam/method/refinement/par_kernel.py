@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 TILE = (8, 64)  # rows and columns of pixels per program, powers of two; rows of 32 are read at once
-WARPS = 4  # of 32 threads, that share a tile
+WARPS = 8  # of 32 threads, that share a tile
 PLANES = 8  # averaged at a time: a thread's sums of them stay in registers
 
 
