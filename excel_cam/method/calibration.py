@@ -10,8 +10,6 @@ original path and never feeding back into it.
 from __future__ import annotations
 
 import functools
-import importlib.util
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from excel_cam.errors import ModelError
+from excel_cam.method.kernels import can_build
 
 if TYPE_CHECKING:
     from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -302,19 +301,15 @@ def _has_kernel_for(rows: Tensor) -> bool:
 
 @functools.cache
 def _has_kernel(device: torch.device) -> bool:
-    """Tried once for a CUDA device, and said where it cannot be built."""
-    if importlib.util.find_spec("triton") is None or torch.cuda.get_device_capability(device) < (8, 0):
-        return False
-    from excel_cam.method.compiled.attention_kernel import sum_heads
+    """Whether it can be built for a CUDA device; tried once. Raises as `can_build` does."""
 
-    try:
-        trial = torch.zeros(1, 1, 16, 64, dtype=torch.float16, device=device)
-        sum_heads(trial, trial, 1.0)
-    except Exception as error:  # Triton compiles on the spot, and raises whatever is missing for that
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(f"heads of attention in plain torch, their fused kernel cannot be built: {reason}", stacklevel=2)
-        return False
-    return True
+    def trial() -> Tensor:
+        from excel_cam.method.compiled.attention_kernel import sum_heads
+
+        parts = torch.zeros(1, 1, 16, 64, dtype=torch.float16, device=device)
+        return sum_heads(parts, parts, 1.0)
+
+    return can_build("attention", device, (8, 0), trial)
 
 
 def _intra_correlation(projections: _Projections, attention: str) -> Tensor | None:

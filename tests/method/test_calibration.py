@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +23,7 @@ from reference import Array
 from torch import Tensor
 
 from excel_cam.errors import ModelError
+from excel_cam.method import calibration
 from excel_cam.method.calibration import DenseFeatures, check_image_tower, encode_images, grid_side
 
 TOKENS, ATTENTION = 1e-4, 5e-5  # the recorded files' tolerances
@@ -357,6 +363,67 @@ def test_large_queries_do_not_overflow_half_precision() -> None:
     rounded = encode_images(low_precision(tower, torch.float16), pixels, blocks=1)
     assert rounded.tokens.isfinite().all()
     assert relative_difference(rounded.tokens, exact.tokens) < 0.01
+
+
+@pytest.mark.parametrize("attention", ["svc", "vv", "qk"])
+def test_heads_that_a_kernel_sums_give_the_same_features(attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the kernel, as torch computes it: what is made of its sums is what is made of all heads' maps."""
+    tower, pixels = build_tower(), draw_pixels(2, 5)
+    expected = encode_images(tower, pixels, attention)
+    calls: list[tuple[int, ...]] = []
+
+    def sum_heads(rows: Tensor, columns: Tensor, scale: float) -> Tensor:
+        calls.append(tuple(rows.shape))
+        return torch.softmax(rows @ columns.transpose(-1, -2) * scale, dim=-1).sum(dim=1)
+
+    kernel = ModuleType("attention_kernel")
+    kernel.__dict__["sum_heads"] = sum_heads
+    monkeypatch.setitem(sys.modules, "excel_cam.method.compiled.attention_kernel", kernel)
+    monkeypatch.setattr(calibration, "_has_kernel_for", lambda _rows: True)
+    came = encode_images(tower, pixels, attention)
+    # A's maps of six blocks, and q-q, k-k and v-v of five.
+    assert calls == [(2, 3, 26, 16)] * (6 + {"svc": 15, "vv": 5, "qk": 0}[attention])
+    assert_close(came.tokens, expected.tokens, 1e-5)
+    assert_close(came.attention, expected.attention, 1e-5)
+
+
+SUM_HEADS_CHECK = """
+import contextlib, torch
+torch.cuda.device_of = lambda tensor: contextlib.nullcontext()
+from excel_cam.method.compiled import attention_kernel
+for images, heads, tokens, width in ((2, 3, 50, 64), (1, 2, 17, 16)):
+    joint = torch.randn(images, tokens, 3 * heads * width, generator=torch.Generator().manual_seed(tokens)).half()
+    query, key, _value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in joint.chunk(3, -1))
+    assert attention_kernel.fits(query)
+    for rows, columns in ((query, key), (key, key)):
+        expected = torch.softmax(rows.float() @ columns.float().transpose(-1, -2) * 0.25, -1).sum(1)
+        apart = (attention_kernel.sum_heads(rows, columns, 0.25) - expected).abs().max()
+        assert apart < 1e-5, (tokens, apart)
+assert not attention_kernel.fits(torch.zeros(1, 1, 1025, 64)) and not attention_kernel.fits(torch.zeros(1, 1, 9, 80))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_the_kernel_sums_heads_as_torch_does() -> None:
+    """Through Triton's interpreter, which needs no GPU; rows and columns that fill no block, heads side by side."""
+    environ = os.environ | {"TRITON_INTERPRET": "1"}
+    result = subprocess.run([sys.executable, "-c", SUM_HEADS_CHECK], capture_output=True, text=True, env=environ)
+    assert result.returncode == 0, result.stderr
+
+
+@requires_cuda
+@pytest.mark.parametrize(("tokens", "width"), [(17, 16), (401, 64), (577, 64), (1025, 64), (50, 80)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_heads_are_summed_on_cuda_as_in_float32(tokens: int, width: int, dtype: torch.dtype) -> None:
+    """By the kernel, and by torch where there are too many tokens or heads have another width."""
+    joint = torch.randn(2, tokens, 9 * width, generator=torch.Generator().manual_seed(tokens)).to("cuda", dtype)
+    rows, columns, _values = (part.unflatten(-1, (3, -1)).transpose(1, 2) for part in joint.chunk(3, -1))
+    is_fused = calibration._has_kernel_for(rows)
+    assert is_fused == (tokens <= 1024 and width != 80)
+    came = calibration._sum_heads(rows, columns, width**-0.5)
+    expected = torch.softmax(rows.double() @ columns.double().transpose(-1, -2) * width**-0.5, dim=-1).sum(dim=1)
+    assert float((came - expected).abs().max()) < (1e-5 if is_fused else 0.05)
 
 
 def on_cuda(tower: VisionTransformer, pixels: Tensor, attention: str) -> DenseFeatures:

@@ -148,7 +148,7 @@ print(float((fused - plain).abs().max()))
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_the_fused_kernel_refines_as_plain_torch_does() -> None:
-    """Through Triton's interpreter, which needs no GPU; two images of more than one block of pixels."""
+    """Through Triton's interpreter, which needs no GPU; two images, of one tile and of several, planes in groups."""
     environ = os.environ | {"TRITON_INTERPRET": "1"}
     result = subprocess.run([sys.executable, "-c", KERNEL_CHECK], capture_output=True, text=True, env=environ)
     assert result.returncode == 0, result.stderr

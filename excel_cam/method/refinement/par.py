@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 import threading
-import warnings
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from excel_cam.method.memory import tells_of_memory
+from excel_cam.method.kernels import can_build
 from excel_cam.method.refinement.par_choice import CompiledWhereEqual
 from excel_cam.method.threads import in_threads, threads_here
 
@@ -164,21 +162,12 @@ def guide_image(image: Tensor, network_input: Tensor, source: str) -> Tensor:
 
 @functools.cache
 def _has_kernel(device: torch.device) -> bool:
-    """Whether the fused kernel can be built for a CUDA device; tried once, and said where it cannot.
+    """Whether the fused kernel can be built for a CUDA device; tried once. Raises as `can_build` does."""
 
-    Raises what tells of memory that is short: that passes, so it is not remembered, and whoever has a batch halves it.
-    """
-    if importlib.util.find_spec("triton") is None or torch.cuda.get_device_capability(device) < (7, 0):
-        return False
-    try:
-        _refine_with_kernel(torch.zeros(1, 3, 4, 4, device=device), torch.zeros(1, 2, 4, 4, device=device), 1)
-    except Exception as error:  # Triton compiles on the spot, and raises whatever is missing for that
-        if tells_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(f"refinement in plain torch, its fused kernel cannot be built: {reason}", stacklevel=2)
-        return False
-    return True
+    def trial() -> Tensor:
+        return _refine_with_kernel(torch.zeros(1, 3, 4, 4, device=device), torch.zeros(1, 2, 4, 4, device=device), 1)
+
+    return can_build("refinement", device, (7, 0), trial)
 
 
 def _refine_with_kernel(images: Tensor, maps: Tensor, iterations: int) -> Tensor:
