@@ -424,6 +424,8 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--every", type=float, default=240, help="seconds between checkpoints")
     arguments = parser.parse_args()
+    if arguments.minutes < 0 or (arguments.minutes and arguments.processes > 1):
+        parser.error(f"--minutes {arguments.minutes:g}: more than 0, and for one process; leave --processes out")
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "rendezvous").unlink(missing_ok=True)

@@ -647,6 +647,16 @@ def test_training_for_a_time_goes_through_the_stages(
     assert torch.load(tmp_path / "checkpoint.pt")["number"] == len(sides)
 
 
+@pytest.mark.parametrize("asked", [("--minutes", 1, "--processes", 2), ("--minutes", -1)])
+def test_a_training_for_a_time_is_one_process(
+    tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str], asked: tuple[object, ...]
+) -> None:
+    with pytest.raises(SystemExit):
+        command(train.main, "--drawings", tmp_path / "drawings.npz", "--out", tmp_path / "run", *asked)
+    assert f"--minutes {asked[1]}: more than 0, and for one process" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def batches_of(sides: list[int]) -> list[Batch]:
     """Batches whose pixels and masks hold the batch's place everywhere."""
     targets = Captions(KNOWLEDGE).targets(np.random.default_rng(0), [scene_of({0})] * 2)
