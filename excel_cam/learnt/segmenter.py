@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from excel_cam.errors import MachineError
+from excel_cam.errors import MachineError, ModelError
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.method.calibration import encode_static, grid_side
 from excel_cam.method.images import normalise, resize_to_input
@@ -35,6 +35,19 @@ class _WeightedScores:
 
     scores: Tensor
     weight: float
+
+
+@dataclass(frozen=True)
+class MaskUnderWay:
+    """A mask that a device may still be at."""
+
+    copy: HostCopy
+    require_finite: Callable[[], None]
+
+    def numpy(self) -> Label:
+        """(H, W) uint8, when it has arrived; raises `ModelError` where the scores it comes from are not finite."""
+        self.require_finite()
+        return self.copy.numpy()
 
 
 class Segmenter:
@@ -62,21 +75,21 @@ class Segmenter:
         sizes: the labels' own (H, W) where photographs were reduced. Returns one (H, W) uint8 label per photograph. On
         the CPU in float32 the result does not depend on how photographs are grouped into calls. Scores at a label's
         size are held for one strip of rows at a time, with the CRF for the photograph's own pixels.
-        Raises `MachineError` where the memory does not hold one photograph.
+        Raises `MachineError` where the memory does not hold one photograph, `ModelError` where scores are not finite.
         """
         sizes = [photograph.shape[:2] for photograph in photographs] if sizes is None else sizes
-        labels: list[HostCopy] = []
+        labels: list[MaskUnderWay] = []
         for start in range(0, len(photographs), FORWARD):
             part = slice(start, start + FORWARD)
             labels += self.segment_batch(photographs[part], sizes[part])
         return [label.numpy() for label in labels]
 
-    def segment_batch(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[HostCopy]:
+    def segment_batch(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[MaskUnderWay]:
         """As `segment`, for photographs that go through an accelerator together; their labels may be under way yet.
 
         A batch that the memory does not hold is halved, and so are those after it: `batch_limit`.
         """
-        labels: list[HostCopy] = []
+        labels: list[MaskUnderWay] = []
         while len(labels) < len(photographs):
             most = self._most_together(len(photographs) - len(labels))
             group = slice(len(labels), len(labels) + most)
@@ -149,22 +162,30 @@ class Segmenter:
         return height, width
 
     @torch.inference_mode()
-    def _segment_group(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[HostCopy]:
+    def _segment_group(self, photographs: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[MaskUnderWay]:
         """Segment photographs in one forward pass. On CUDA this returns, CRF aside, before the device is done."""
         views = self._views(self._uploaded(photographs))
+        sound = HostCopy(torch.stack([one.scores.isfinite().all() for own in views for one in own]))
+
+        def require_finite() -> None:
+            if not sound.numpy().all():
+                raise _not_finite(self.model.precision)
+
         if not self.settings.crf:
             parts = zip(views, photographs, sizes, strict=True)
-            return [HostCopy(_best(self._enlarged(*part))) for part in parts]
+            return [MaskUnderWay(HostCopy(_best(self._enlarged(*part))), require_finite) for part in parts]
+        require_finite()  # the host waits for the device anyway, and numpy would complain of such scores
         probabilities = []
         for own, photograph in zip(views, photographs, strict=True):
             strips = self._enlarged(own, photograph, photograph.shape[:2])
             probabilities.append(HostCopy(torch.cat([torch.softmax(strip, dim=0) for strip in strips], dim=1)))
 
-        def refine(place: int) -> HostCopy:
+        def refine(place: int) -> MaskUnderWay:
             photograph, maps = photographs[place], [probabilities[place].numpy()]
             refined = torch.from_numpy(dense_crf(photograph, maps, self.settings.crf_backend)[0])
             whole = sizes[place] == photograph.shape[:2]
-            return HostCopy(_best([refined] if whole else enlarged_strips(refined, *sizes[place])))
+            best = _best([refined] if whole else enlarged_strips(refined, *sizes[place]))
+            return MaskUnderWay(HostCopy(best), require_finite)
 
         return in_threads(refine, range(len(photographs)))
 
@@ -180,6 +201,18 @@ class Segmenter:
 def _best(strips: Iterable[Tensor]) -> Tensor:
     """The class of the greatest score, (H, W) uint8, from strips of scores, (1 + K, rows, W)."""
     return torch.cat([strip.argmax(dim=0).to(torch.uint8) for strip in strips])
+
+
+def _not_finite(precision: str) -> ModelError:
+    if precision == "fp32":
+        return ModelError(
+            "the segmenter's scores are not finite even in fp32 (--precision fp32, the widest there is): the weights "
+            "of --model or those of --lvc are damaged or too large to compute with; take others"
+        )
+    return ModelError(
+        f"the segmenter's scores are not finite in {precision}: its values pass what {precision} can hold; use "
+        "--precision fp32"
+    )
 
 
 def _too_large(photograph: Pixels) -> MachineError:

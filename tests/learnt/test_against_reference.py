@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +16,7 @@ import torch
 from drawn import draw_photograph
 from small_model import arrays, small_bank, small_model, small_network
 
-from excel_cam.errors import MachineError
+from excel_cam.errors import MachineError, ModelError
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.learnt.relation import kept_maps, mean_of_image, relation_attention, relation_scores
 from excel_cam.learnt.segmenter import Segmenter
@@ -298,6 +300,20 @@ def test_a_batch_that_memory_does_not_hold_is_segmented_in_halves(monkeypatch: p
         monkeypatch.setattr(segmenter, "_segment_group", lambda *_: small_memory(range(3), []))
         with pytest.raises(MachineError, match=r"does not hold a photograph of 30 x 60 in all its views; .*--scales"):
             segmenter.segment_batch(photographs[:1], sizes[:1])
+
+
+@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize(("precision", "words"), [("fp32", "not finite even in fp32"), ("bf16", "finite in bf16: its")])
+def test_scores_that_overflow_make_no_mask(crf: bool, precision: str, words: str) -> None:
+    model = dataclasses.replace(small_model(9), precision=precision)
+    network = small_network(9, model, 4).requires_grad_(False)
+    for weights in network.decoder.parameters():
+        weights.mul_(1e30)
+    segmenter = Segmenter(model, adapter_of(network, 32), SegmentationSettings(scales=(1.0,), crf=crf))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ModelError, match=words):
+            segmenter.segment([np.asarray(draw_photograph(30, 60, 1))])
 
 
 def test_a_segmenter_rehearses_all_its_views(monkeypatch: pytest.MonkeyPatch) -> None:
