@@ -12,8 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 import torch.distributed
 from backgrounds import Background
+from batches import Batches, Stage, TimedBatches
 from captions import Captions
 from compose import CLASSES, Composer, Style, paint_pool, photograph_pool
 from drawings import Drawing, load_drawings
@@ -39,124 +39,25 @@ from losses import (
     sigmoid_loss,
 )
 from open_clip import CLIP
-from open_clip.tokenizer import SimpleTokenizer
 from optimiser import Muon, fast_in_bfloat16
 from passes import encode_pixels, encode_words
 from photographs import Photograph, load_photographs
-from stream import MARGIN, Batch, replayed
+from stream import Batch, replayed
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from words import CONTEXT, Words
 
-CONTEXT = 48
 CONFIG: dict[str, Any] = {
     "embed_dim": 192, "quick_gelu": True,
     "vision_cfg": {"image_size": 112, "layers": 6, "width": 192, "head_width": 64, "patch_size": 16},
     "text_cfg": {"context_length": CONTEXT, "vocab_size": 0, "width": 160, "heads": 2, "layers": 3},
 }  # fmt: skip
-SHORT = 12  # tokens: longer texts are embedded apart, so that short ones need not be padded to their length
 WARM_UP = 60  # batches over which the learning rate rises
 FALL = 0.3  # last share of the training over which it falls
-SCENE = 256  # pixels of a scene's side as the model reads it
 PHOTOGRAPHIC = 0.5  # share of scenes before photographs, which are the hardest
 REDRAWN = 0.5  # share of drawings bent, and of ink drawn with another pen: there are few drawings of each class
 PARTS = 0.12  # share of scenes that show one part of one object
-WORD_DROP = 0.05  # share of words read as <unknown>, so that the row for them means nothing in particular
-
-
-class Words:
-    """The token rows in use: row 0 is <unknown>, then start, end and the rest in the tokenizer's order."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.tokenizer = SimpleTokenizer(context_length=CONTEXT)
-        used = {token for text in texts for token in self.tokenizer.encode(text)}
-        # The end-of-text token is found by open_clip as the largest of a row.
-        special = [self.tokenizer.sot_token_id, self.tokenizer.eot_token_id]
-        self.ids = [-1, *sorted(used - set(special)), *special]
-        self.rows = {token: row for row, token in enumerate(self.ids)}
-        self._cache: dict[str, list[int]] = {}
-
-    def encode(self, texts: list[str], rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
-        """Short texts and long ones apart, each as (places, (n, longest) int64 rows, zero padded)."""
-        lines = []
-        for text in texts:
-            if text not in self._cache:
-                self._cache[text] = [self.rows[token] for token in self.tokenizer.encode(text)]
-            line = [0 if rng.random() < WORD_DROP else row for row in self._cache[text]]
-            lines.append([len(self.ids) - 2, *line, len(self.ids) - 1])
-        groups = []
-        for places in (
-            [i for i, t in enumerate(lines) if len(t) <= SHORT],
-            [i for i, t in enumerate(lines) if len(t) > SHORT],
-        ):
-            if places:
-                rows = torch.zeros(len(places), max(len(lines[i]) for i in places), dtype=torch.long)
-                for row, place in enumerate(places):
-                    rows[row, : len(lines[place])] = torch.tensor(lines[place])
-                groups.append((torch.tensor(places), rows))
-        return groups
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training: the images' side, how many, the share of easy scenes, and what patches learn from.
-
-    With `masks` a patch learns from what covers it, without from the image's labels alone (`patch_loss`).
-    """
-
-    side: int
-    images: int
-    easy: float
-    masks: bool = False
-
-
-def close_style(side: int) -> Style:
-    """Objects of 13 to 230 pixels, 5 to 90 % of a scene's side, in images of another side.
-
-    A small image then shows objects as a scene does, patch for patch, larger than itself and cut off.
-    """
-    shares = 13 / side, 0.9 * SCENE / side, 0.5 * SCENE / side
-    return Style(smallest=shares[0], largest=shares[1], largest_of_many=shares[2], inside=0.3, least_share=0.005)
-
-
-class Batches(torch.utils.data.Dataset[Batch]):
-    """Batch number -> the batch of its stage; the same for the same seed."""
-
-    def __init__(
-        self, composer: Composer, captions: Captions, words: Words, stages: Sequence[Stage], size: int, seed: int
-    ) -> None:
-        self.composer, self.captions, self.words = composer, captions, words
-        self.stages, self.size, self.seed = stages, size, seed
-
-    def __getitem__(self, number: int) -> Batch:
-        return self.compose(number, self.stages[number])
-
-    def compose(self, number: int, stage: Stage, margin: int = 0) -> Batch:
-        """A batch whose scenes are larger than a stage's by `margin` pixels."""
-        rng, side = np.random.default_rng((self.seed, number)), stage.side + margin
-        self.composer.easy, self.composer.style = stage.easy, close_style(side)
-        scenes = [self.composer.compose(rng, side, side) for _ in range(self.size)]
-        pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2).contiguous()
-        mask = torch.from_numpy(np.stack([scene.mask for scene in scenes])) if stage.masks else None
-        targets = self.captions.targets(rng, scenes)
-        return Batch(pixels, mask, targets, self.words.encode(targets.texts, rng))
-
-
-class TimedBatches(Batches):
-    """Batch number -> a batch of the stage that has come, with the margin of `stream`; each process paints its own
-    backgrounds."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.place = torch.zeros(1, dtype=torch.int64).share_memory_()  # of the stage, told to all processes
-
-    def __getitem__(self, number: int) -> Batch:
-        return self.compose(number, self.stages[int(self.place)], MARGIN)
-
-    def tell(self, gone: float) -> None:
-        """`gone`: the share of the time gone by, of which a stage has as much as its number of all numbers."""
-        ends = np.cumsum([stage.images for stage in self.stages])
-        self.place.fill_(min(int((ends <= gone * ends[-1]).sum()), len(ends) - 1))
 
 
 class Trainer:

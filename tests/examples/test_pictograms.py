@@ -30,6 +30,7 @@ import torch
 import train
 from attributes import PARTS, PLACES, SENTENCES, VIEWS, holds, parts_of, view_holds
 from backgrounds import Background, paint_background
+from batches import close_style
 from captions import KINDS, UNNAMED, Captions
 from compose import CLASSES, STYLES, TINTS, Composer, Scene, Style, _bend, photograph_pool
 from described_scenes import scene_of
@@ -53,11 +54,8 @@ from scipy import ndimage
 from shapes import ALIKE, likeness, outlines, split_by_shape
 from sources import FAMILIES, PHOTOGRAPHS, Source, fetch
 from stream import MARGIN, Batch, replayed
-from train import (
-    Trainer,
-    Words,
-    close_style,
-)
+from train import Trainer
+from words import Words
 
 from excel_cam import load_model, shipped_knowledge
 from excel_cam.classes import VOC_CLASSES

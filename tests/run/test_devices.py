@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from device_stub import pretend
 from drawn import VOC_TAGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killed import kill_one
 
 from excel_cam.data.dataset import DataSet, Sample
 from excel_cam.data.source import Source
@@ -50,17 +50,7 @@ def test_two_processes_one_of_them_killed_make_the_labels_and_the_record_of_one_
     one, two = tmp_path / "one", tmp_path / "two"
     (voc_root / "JPEGImages" / f"{list(VOC_TAGS)[3]}.jpg").write_bytes(b"")
     assert excel_cam(*arguments, "--batch-size", "1", "--out", one).exit_code == 3
-    receive, killed = parent._Device.receive, []
-
-    def receive_and_kill(device: parent._Device) -> object:
-        message = receive(device)
-        if isinstance(message, parent.Made) and not killed:
-            assert device.process is not None
-            killed.append(device.process.pid)
-            os.kill(device.process.pid or 0, signal.SIGKILL)
-        return message
-
-    monkeypatch.setattr(parent._Device, "receive", receive_and_kill)
+    kill_one(monkeypatch)
     result = excel_cam(*several, "--out", two)
     assert result.exit_code == 3, result.stderr
     assert result.stderr.count("its process died (killed by SIGKILL); another takes its place") == 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ import torch
 from click.testing import Result
 from drawn import draw_photograph
 from gpu import requires_cuda
+from killed import kill_one
 from packed_photographs import read_members, write_tars
 from PIL import Image
 
@@ -48,7 +48,6 @@ from excel_cam.method.images import normalise
 from excel_cam.method.refinement import par
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.run.batch_size import LARGEST_BATCH, _peak_bytes, automatic_batch_size
-from excel_cam.run.devices import parent
 from excel_cam.run.labeller import Labeller
 from excel_cam.run.tagging.tagger import Tagger
 from excel_cam.settings import ModelChoice
@@ -552,17 +551,7 @@ def test_other_names_of_the_device_give_the_same_bytes(
 def test_a_killed_process_of_the_device_is_replaced(
     excel_cam: Run, few: list[object], one_by_one: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receive, killed = parent._Device.receive, []
-
-    def receive_and_kill(device: parent._Device) -> object:
-        message = receive(device)
-        if isinstance(message, parent.Made) and not killed:
-            assert device.process is not None
-            killed.append(device.process.pid)
-            os.kill(device.process.pid or 0, signal.SIGKILL)
-        return message
-
-    monkeypatch.setattr(parent._Device, "receive", receive_and_kill)
+    kill_one(monkeypatch)
     result = excel_cam(*few, "--devices", DEVICES, "--out", tmp_path / "labels")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("its process died (killed by SIGKILL); another takes its place") == 1
