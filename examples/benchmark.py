@@ -33,8 +33,8 @@ import click
 import torch
 from generate_weights import random_state_dict, write_tiny_config
 
-from excel_cam.cli.options import default_workers
 from excel_cam.files.images.photographs import read_image
+from excel_cam.files.processors import default_workers
 from excel_cam.knowledge.base import shipped_knowledge
 from excel_cam.model.clip import load_model, resolve_device
 from excel_cam.model.text_bank import build_text_bank

@@ -64,3 +64,15 @@ class MachineError(ExcelCamError):
 
 class OutputError(ExcelCamError):
     """Labels cannot be written, or would be mixed with labels made otherwise."""
+
+
+def not_finite(what: str, precision: str, options: str = "--model or --weights") -> ModelError:
+    """The error that `what` a model makes, "the model's maps" say, are not finite; options: those that name weights."""
+    if precision == "fp32":
+        return ModelError(
+            f"{what} are not finite even in fp32 (--precision fp32, the widest there is): its weights are damaged or "
+            f"too large to compute with; take others with {options}"
+        )
+    return ModelError(
+        f"{what} are not finite in {precision}: its values pass what {precision} can hold; use --precision fp32"
+    )

@@ -57,6 +57,7 @@ class Muon:
         updates: list[Tensor] = []
         alike: dict[torch.Size, list[int]] = {}
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        assert len(gradients) == len(self.parameters)
         get_ema_multi_avg_fn(MOMENTUM)(self.momentum, gradients, 0)
         for place, (gradient, momentum) in enumerate(zip(gradients, self.momentum, strict=True)):
             if place % self.processes == self.rank:

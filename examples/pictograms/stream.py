@@ -58,37 +58,46 @@ def replayed(
 ) -> Iterator[tuple[Batch, float]]:
     """Batches for `minutes`, each with the share of that time gone by, which `begun` is told as well.
 
-    composed: batches with `MARGIN`, on the host; it may end no sooner than the time. A batch of another side takes the
-    place of all before it.
+    composed: batches with `MARGIN`, on the host; where it ends, those that there are come again. A batch of another
+    side takes the place of all before it. Raises what composing raises.
     """
-    arrived: queue.Queue[Batch] = queue.Queue(maxsize=4)
+    arrived: queue.Queue[Batch | Exception] = queue.Queue(maxsize=4)
     ended = threading.Event()
 
+    def hand_over(found: Batch | Exception) -> None:
+        while not ended.is_set():
+            try:
+                return arrived.put(found, timeout=1)
+            except queue.Full:
+                continue
+
     def bring() -> None:
-        for batch in composed:
-            on_device = batch.to(device)
-            while not ended.is_set():
-                try:
-                    arrived.put(on_device, timeout=1)
-                    break
-                except queue.Full:
-                    continue
-            if ended.is_set():
-                return
+        try:
+            for batch in composed:
+                hand_over(batch.to(device))
+                if ended.is_set():
+                    return
+        except Exception as error:  # whatever it is, training is not to go on without new scenes, nor wait for them
+            hand_over(error)
+
+    def taken(found: Batch | Exception) -> Batch:
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     bringing = threading.Thread(target=bring, daemon=True)
     bringing.start()
     random, choose = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     kept: deque[Batch] = deque(maxlen=KEPT)
-    newest = arrived.get()
-    started = time.monotonic()
-    kept.append(newest)
     try:
+        newest = taken(arrived.get())
+        started = time.monotonic()
+        kept.append(newest)
         while (gone := (time.monotonic() - started) / (60 * minutes)) < 1:
             begun(gone)
             yield newest.seen_anew(random), gone
             try:
-                newest = arrived.get_nowait()
+                newest = taken(arrived.get_nowait())
             except queue.Empty:
                 newest = kept[int(choose.integers(len(kept)))]
                 continue

@@ -368,11 +368,6 @@ def chosen_work(ctx: click.Context) -> Work:
     return Work(batch_size=p["batch_size"], workers=workers, shard=shard, devices=devices)
 
 
-def default_workers() -> int:
-    """Decoding threads: one per processor this process may use, 8 at most."""
-    return min(8, processors())
-
-
 class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """`I/N` on the command line or in a config file."""
 

@@ -15,6 +15,11 @@ def processors() -> int:
     return max(1, min([allowed, *map(math.ceil, _quotas())]))
 
 
+def default_workers() -> int:
+    """Threads that decode photographs: one per processor this process may use, 8 at most."""
+    return min(8, processors())
+
+
 def _quotas() -> list[float]:
     """What a container's limit on processor time comes to, in processors; empty where there is none."""
     found = []

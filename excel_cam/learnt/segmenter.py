@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from excel_cam.errors import MachineError, ModelError
+from excel_cam.errors import MachineError, not_finite
 from excel_cam.learnt.checkpoint import TrainedAdapter
 from excel_cam.method.calibration import encode_static, grid_side
 from excel_cam.method.images import normalise, resize_to_input
 from excel_cam.method.label_map import enlarged_strips
-from excel_cam.method.memory import tells_of_memory
+from excel_cam.method.memory import in_groups_that_fit
 from excel_cam.method.refinement.crf import dense_crf
 from excel_cam.method.threads import in_threads
 from excel_cam.method.transfer import HostCopy, to_device
@@ -89,19 +89,11 @@ class Segmenter:
 
         A batch that the memory does not hold is halved, and so are those after it: `batch_limit`.
         """
-        labels: list[MaskUnderWay] = []
-        while len(labels) < len(photographs):
-            most = self._most_together(len(photographs) - len(labels))
-            group = slice(len(labels), len(labels) + most)
-            try:
-                labels += self._segment_group(photographs[group], sizes[group])
-            except (RuntimeError, MemoryError) as error:
-                if not tells_of_memory(error):
-                    raise
-                if most == 1:
-                    raise _too_large(photographs[group.start]) from None
-                self.batch_limit = most // 2  # and so it stays: what did not fit will not fit next time
-        return labels
+        return in_groups_that_fit(
+            self, len(photographs), self._most_together,
+            lambda group: self._segment_group(photographs[group], sizes[group]),
+            lambda place: _too_large(photographs[place]),
+        )  # fmt: skip
 
     def _most_together(self, left: int) -> int:
         if self.model.device.type == "cpu":
@@ -169,7 +161,7 @@ class Segmenter:
 
         def require_finite() -> None:
             if not sound.numpy().all():
-                raise _not_finite(self.model.precision)
+                raise not_finite("the segmenter's scores", self.model.precision, "--model, --weights or --lvc")
 
         if not self.settings.crf:
             parts = zip(views, photographs, sizes, strict=True)
@@ -201,18 +193,6 @@ class Segmenter:
 def _best(strips: Iterable[Tensor]) -> Tensor:
     """The class of the greatest score, (H, W) uint8, from strips of scores, (1 + K, rows, W)."""
     return torch.cat([strip.argmax(dim=0).to(torch.uint8) for strip in strips])
-
-
-def _not_finite(precision: str) -> ModelError:
-    if precision == "fp32":
-        return ModelError(
-            "the segmenter's scores are not finite even in fp32 (--precision fp32, the widest there is): the weights "
-            "of --model or those of --lvc are damaged or too large to compute with; take others"
-        )
-    return ModelError(
-        f"the segmenter's scores are not finite in {precision}: its values pass what {precision} can hold; use "
-        "--precision fp32"
-    )
 
 
 def _too_large(photograph: Pixels) -> MachineError:

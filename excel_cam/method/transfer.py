@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def to_device(
-    values: NDArray[Any] | Sequence[Any] | Tensor, dtype: torch.dtype, device: torch.device
-) -> Tensor:  # fmt: skip
+def to_device(values: NDArray[Any] | Sequence[Any] | Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The host's numbers, array or tensor as a tensor on `device`; a CUDA device fetches it when it comes to it."""
     array, on_cuda = np.asarray(values), device.type == "cuda"
     host = torch.empty(array.shape, dtype=dtype, pin_memory=on_cuda)

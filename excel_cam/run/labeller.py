@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from excel_cam.classes import IGNORE
-from excel_cam.errors import MachineError, ModelError
+from excel_cam.errors import MachineError, not_finite
 from excel_cam.method.affinity import spread_maps, transition_matrix
 from excel_cam.method.calibration import DenseFeatures, grid_side
 from excel_cam.method.cam import class_activation_maps
@@ -246,18 +246,8 @@ class Labeller:
         return LabelledPhotograph(fetch_label, fetch_maps)
 
     def _require_finite(self, verdict: Iterable[Any]) -> None:
-        if all(verdict):
-            return
-        precision = self.model.precision
-        if precision == "fp32":
-            raise ModelError(
-                "the model's maps are not finite even in fp32 (--precision fp32, the widest there is): its weights are "
-                "damaged or too large to compute with; take others with --model or --weights"
-            )
-        raise ModelError(
-            f"the model's maps are not finite in {precision}: its values pass what {precision} can hold; use "
-            "--precision fp32"
-        )
+        if not all(verdict):
+            raise not_finite("the model's maps", self.model.precision)
 
     def _spread_along(self, maps: Tensor, attention: Tensor | NeighbourAttention) -> Tensor:
         """Step 5: maps (n, c, h, w) to (n, c, h, w)."""

@@ -691,6 +691,19 @@ def test_batches_come_again_until_those_of_another_side_are_there() -> None:
     assert told == sorted(told)
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_composing_raises_ends_the_training(before: int) -> None:
+    """At once, or after some batches: it neither waits for ever nor goes on with what it has."""
+
+    def composed() -> Iterator[Batch]:
+        yield from batches_of([16] * before)
+        raise ValueError("no such drawing")
+
+    with pytest.raises(ValueError, match="no such drawing"):
+        for _batch in replayed(composed(), torch.device("cpu"), 3, 1, lambda _gone: None):
+            time.sleep(0.001)
+
+
 def test_a_scene_is_mirrored_and_cut_with_its_mask() -> None:
     (batch,) = batches_of([16])
     across = torch.arange(32, dtype=torch.uint8) + 32 * torch.arange(4, dtype=torch.uint8)[:, None].repeat(8, 1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -17,6 +14,7 @@ import torch
 from gpu import requires_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interpreted import requires_triton, run_interpreted
 from open_clip.model import CLIPVisionCfg, _build_vision_tower, convert_weights_to_lp
 from open_clip.transformer import VisionTransformer
 from reference import Array
@@ -404,12 +402,10 @@ assert not attention_kernel.fits(torch.zeros(1, 1, 1025, 64)) and not attention_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+@requires_triton
 def test_the_kernel_sums_heads_as_torch_does() -> None:
     """Through Triton's interpreter, which needs no GPU; rows and columns that fill no block, heads side by side."""
-    environ = os.environ | {"TRITON_INTERPRET": "1"}
-    result = subprocess.run([sys.executable, "-c", SUM_HEADS_CHECK], capture_output=True, text=True, env=environ)
-    assert result.returncode == 0, result.stderr
+    run_interpreted(SUM_HEADS_CHECK)
 
 
 @requires_cuda

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -18,6 +15,7 @@ from drawn import draw_photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from interpreted import requires_triton, run_interpreted
 from text_rows import voc_bank
 
 from excel_cam import Settings
@@ -146,13 +144,10 @@ print(float((fused - plain).abs().max()))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+@requires_triton
 def test_the_fused_kernel_refines_as_plain_torch_does() -> None:
     """Through Triton's interpreter, which needs no GPU; two images, of one tile and of several, planes in groups."""
-    environ = os.environ | {"TRITON_INTERPRET": "1"}
-    result = subprocess.run([sys.executable, "-c", KERNEL_CHECK], capture_output=True, text=True, env=environ)
-    assert result.returncode == 0, result.stderr
-    assert float(result.stdout) < 1e-5
+    assert float(run_interpreted(KERNEL_CHECK)) < 1e-5
 
 
 # ---- batch sizes

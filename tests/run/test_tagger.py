@@ -53,7 +53,7 @@ def test_scores_that_are_no_numbers_are_one_line(
     tagger: Tagger, photographs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tagger, "_text", tagger._text * float("nan"))
-    with pytest.raises(ModelError, match="scores are not finite in fp32"):
+    with pytest.raises(ModelError, match="scores are not finite even in fp32"):
         tagger.score_batch(photographs[:2])
 
 

@@ -23,7 +23,6 @@ from excel_cam.cli.options import (
     chosen_settings,
     chosen_vote,
     chosen_work,
-    default_workers,
     devices_option,
     knowledge_option,
     lvc_option,
@@ -41,6 +40,7 @@ from excel_cam.cli.progress import reporter
 from excel_cam.cli.sharded import dry_run, is_sharded, run_shards_and_print, sharded_options, shards_request
 from excel_cam.cli.terminal import show, show_each
 from excel_cam.errors import UsageError
+from excel_cam.files.processors import default_workers
 from excel_cam.shipped import adapter_path
 
 COCO_BOX_THRESHOLD = 0.88  # step 11.3

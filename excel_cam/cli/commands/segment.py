@@ -20,7 +20,6 @@ from excel_cam.cli.options import (
     ShardType,
     chosen_model,
     chosen_work,
-    default_workers,
     devices_option,
     lvc_option,
     model_options,
@@ -34,6 +33,7 @@ from excel_cam.cli.options import (
 from excel_cam.cli.progress import reporter
 from excel_cam.cli.sharded import is_sharded, run_shards_and_print, sharded_options, shards_request
 from excel_cam.errors import UsageError
+from excel_cam.files.processors import default_workers
 from excel_cam.settings import SEGMENTATION_PRESETS, SegmentationSettings, Settings
 from excel_cam.shipped import adapter_path
 

@@ -17,7 +17,6 @@ from excel_cam.cli.options import (
     LEARNABLE,
     chosen_model,
     chosen_settings,
-    default_workers,
     knowledge_option,
     model_options,
     root_option,
@@ -27,6 +26,7 @@ from excel_cam.cli.options import (
 )
 from excel_cam.cli.progress import progress_bar, reporter
 from excel_cam.errors import UsageError
+from excel_cam.files.processors import default_workers
 
 if TYPE_CHECKING:
     from excel_cam.run.training import TrainingOrder

@@ -1,4 +1,4 @@
-"""Pixel-adaptive refinement as two fused Triton kernels; `refine` imports it on CUDA only and holds the arithmetic.
+"""Pixel-adaptive refinement as two fused Triton kernels; `par` imports it on CUDA only and holds the arithmetic.
 
 Refinement is bound by memory: each round reads all 48 affinities of every pixel. Here it reads them once for all maps,
 keeps the sums in registers, and takes the neighbours' values through the caches; nothing is padded or shifted. Pixels
@@ -21,7 +21,7 @@ PLANES = 8  # averaged at a time: a thread's sums of them stay in registers
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """What the kernels have to know of the neighbours; see `refine` for the values.
+    """What the kernels have to know of the neighbours; see `par` for the values.
 
     offsets: (k, 2) int32, down and right, pixels. position: (k,) float32, what each one's place adds to its weight.
     sharpness, epsilon: those of the colour term.
@@ -35,7 +35,7 @@ class Neighbourhood:
 
 @torch.inference_mode()
 def par_fused(images: Tensor, maps: Tensor, neighbourhood: Neighbourhood, iterations: int) -> Tensor:
-    """`refine.pixel_adaptive_refinement` of images of one size: (m, 3, H, W) and (m, c, H, W) float32, same result."""
+    """`par.pixel_adaptive_refinement` of images of one size: (m, 3, H, W) and (m, c, H, W) float32, same result."""
     count, _planes, height, width = maps.shape
     neighbours = len(neighbourhood.offsets)
     images, maps = images.contiguous(), maps.contiguous()

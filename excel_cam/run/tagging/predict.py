@@ -19,7 +19,7 @@ from excel_cam.errors import DataError, OutputError
 from excel_cam.files.atomic import check_writable, hash_json, remove_stale_parts
 from excel_cam.files.images.photographs import Photograph, read_photograph
 from excel_cam.files.machine import raise_if_machine
-from excel_cam.files.processors import processors
+from excel_cam.files.processors import default_workers
 from excel_cam.labels.claims import Work, claimed
 from excel_cam.labels.identity import known_identity, resolved_identity
 from excel_cam.model.prepare import prepare_text
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from excel_cam.run.tagging.tagger import Tagger
 
-MOST_DECODERS = 8  # threads
 FORMAT = 1  # raised with every change of what scores the same photograph gets
 
 
@@ -153,7 +152,7 @@ def _scored(
     def read(sample: Sample) -> Photograph:
         return read_photograph(sample.image_path, prediction.settings.working_pixels)
 
-    batch_size, workers = _batch_size(tagger, report), min(MOST_DECODERS, processors())
+    batch_size, workers = _batch_size(tagger, report), default_workers()
     decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         for batch in decoded_batches(

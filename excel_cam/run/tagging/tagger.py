@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from excel_cam.errors import MachineError, ModelError
+from excel_cam.errors import MachineError, not_finite
 from excel_cam.method.calibration import grid_side
 from excel_cam.method.images import normalise, resize_to_input
-from excel_cam.method.memory import tells_of_memory
+from excel_cam.method.memory import in_groups_that_fit
 from excel_cam.method.tagging.regions import MOST_CANDIDATES, candidate_classes, region_box
 from excel_cam.method.tagging.scores import fuse_scores, local_scores, row_probabilities
 from excel_cam.method.transfer import HostCopy, to_device
@@ -46,22 +46,19 @@ class Tagger:
         A batch that the device's memory does not hold is halved, and so are those after it. Raises `MachineError` where
         it does not hold one photograph, `ModelError` where the model's values are not finite.
         """
-        found: list[NDArray[np.float64]] = []
-        while len(found) < len(photographs):
-            left = photographs[len(found) :]
-            group = left[: self.batch_limit]
-            try:
-                found += self._score_together(group)
-            except (RuntimeError, MemoryError) as error:
-                if not tells_of_memory(error):
-                    raise
-                if len(group) == 1:
-                    height, width = group[0].shape[:2]
-                    raise MachineError(
-                        f"the memory does not hold a photograph of {height} x {width}; free some, or leave it out"
-                    ) from None
-                self.batch_limit = len(group) // 2
-        return found
+
+        def too_large(place: int) -> MachineError:
+            height, width = photographs[place].shape[:2]
+            return MachineError(
+                f"the memory does not hold a photograph of {height} x {width}; free some, or leave it out"
+            )
+
+        def most_together(left: int) -> int:
+            return min(left, self.batch_limit or left)
+
+        return in_groups_that_fit(
+            self, len(photographs), most_together, lambda group: self._score_together(photographs[group]), too_large
+        )
 
     @torch.inference_mode()
     def _score_together(self, photographs: Sequence[Pixels]) -> list[NDArray[np.float64]]:
@@ -112,8 +109,5 @@ class Tagger:
     def _checked(self, scores: HostCopy) -> NDArray[np.float64]:
         found: NDArray[np.float64] = scores.numpy()
         if not np.isfinite(found).all():
-            raise ModelError(
-                f"the model's scores are not finite in {self.model.precision}: use --precision fp32, or other weights "
-                "where it is that already"
-            )
+            raise not_finite("the model's scores", self.model.precision)
         return found
