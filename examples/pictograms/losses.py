@@ -24,7 +24,10 @@ MAP_WEIGHT = 3.0  # of the maps' loss, there
 READ_WEIGHT = 20.0  # of the loss of what is read from the maps, there
 BACKGROUND = 0.5  # of a stretched map, where the class gives way to the background
 SHARPNESS = 10.0  # of a stretched map's distance to such a value
-SPREAD_SHARE = 0.9  # of the maps after affinity in that loss: it is these that labels come from
+SPREAD_SHARE = 0.7  # of the maps after affinity in that loss: it is these that labels come from
+MISSED = 3.0  # how much a thing's patch that is not read weighs in them, against one read that is none of the thing
+FAR = 0.05  # of the sum that says how far patches are from the right side, beside the soft IoU
+LEAST_AREA = 8.0  # patches added to a thing's own, by which that sum is divided, lest tiny things outweigh all others
 ATTENTION_WEIGHT = 20.0  # of the loss of the attention along which maps are spread, there
 LEAST_COVER = 0.5  # patches of a class in an image, from which on its map is to show it
 
@@ -93,10 +96,12 @@ def map_loss(patches: Tensor, texts: Tensor, cover: Tensor, scale: Tensor, bias:
 def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Tensor:
     """How far what the method reads from the maps of the classes shown is from what covers the patches.
 
-    For the maps before affinity and after it, each stretched to 0..1 as steps 4 to 6.1 do: their cross-entropy, and
-    half of what their soft IoU lacks, so that a small thing counts as much as a large one. Only this loss sees that one
-    high patch of the background, or one low one of the thing, moves the threshold for all others. Before affinity a
-    thing's patches are to be high enough for the boxes from within which maps are spread.
+    For the maps before affinity and after it, each stretched to 0..1 as steps 4 to 6.1 do: what their soft IoU lacks,
+    so that a small thing counts as much as a large one, and how far patches are from the right side of the threshold.
+    Only this loss sees that one high patch of the background, or one low one of the thing, moves the threshold for all
+    others. After affinity the threshold is where the class gives way to the background, and a patch missed weighs
+    `MISSED` times: where the towers are in doubt, the best IoU takes patches that are less likely the thing's than not.
+    Before affinity it is that of the boxes from within which maps are spread, which are to hold the thing alone.
     """
     shown = torch.from_numpy((targets.matches * targets.known)[:, : len(CLASSES)]).to(cover.device) > 0
     images, classes = torch.nonzero(shown & (cover.sum(dim=1) > LEAST_COVER), as_tuple=True)
@@ -105,7 +110,8 @@ def read_loss(seen: Seen, texts: Tensor, targets: Targets, cover: Tensor) -> Ten
     maps = class_maps(seen.tokens, texts)[images, :, classes]
     covered = cover[images, :, classes]
     spread = spread_maps(maps, transitions(seen.attention)[images])
-    first, second = _read(maps, covered, Settings().box_threshold), _read(spread, covered, BACKGROUND)
+    first = _read(maps, covered, Settings().box_threshold, missed=1.0)
+    second = _read(spread, covered, BACKGROUND, missed=MISSED)
     return (1 - SPREAD_SHARE) * first + SPREAD_SHARE * second
 
 
@@ -127,10 +133,11 @@ def attention_loss(attention: Tensor, cover: Tensor) -> Tensor:
 def enrich(texts: Tensor, sentences: Tensor) -> Tensor:
     """The classes' rows enriched from a bank of sentences (step 1.5, all of it kept), the other rows as they are.
 
-    texts: (T, D), classes first. sentences: (B, D). Returns (T, D) unit rows.
+    No gradient goes into the names this way: what masks teach goes into the sentences, and names learn from whole
+    images, as a CLIP's do. texts: (T, D), classes first. sentences: (B, D). Returns (T, D) unit rows.
     """
     rows, bank = F.normalize(texts.float(), dim=-1), F.normalize(sentences.float(), dim=-1)
-    names = rows[: len(CLASSES)]
+    names = rows[: len(CLASSES)].detach()
     hunted = torch.softmax(names @ bank.T, dim=-1) @ bank
     return torch.cat([F.normalize(names + hunted, dim=-1), rows[len(CLASSES) :]])
 
@@ -166,11 +173,12 @@ def _stretch(maps: Tensor) -> Tensor:
     return (maps - low) / (maps.amax(dim=1, keepdim=True) - low + MAP_EPSILON)
 
 
-def _read(maps: Tensor, covered: Tensor, inside: float) -> Tensor:
-    """covered: (p, N), the share of each patch. inside: what the thing's own patches are to pass, of a map's 0..1."""
-    stretched = SHARPNESS * _stretch(maps)
-    missed, taken = F.softplus(SHARPNESS * inside - stretched), F.softplus(stretched - SHARPNESS * BACKGROUND)
-    chances = (stretched - SHARPNESS * BACKGROUND).sigmoid()
+def _read(maps: Tensor, covered: Tensor, threshold: float, missed: float) -> Tensor:
+    """covered: (p, N), the share of each patch. threshold: of a map's 0..1. missed: weight of the thing's patches."""
+    over = SHARPNESS * (_stretch(maps) - threshold)
+    chances = over.sigmoid()
     both = (chances * covered).sum(dim=1)
     iou = both / ((chances + covered).sum(dim=1) - both)
-    return (missed * covered + taken * (1 - covered)).mean() + 0.5 * (1 - iou.mean())
+    wrong = missed * F.softplus(-over) * covered + F.softplus(over) * (1 - covered)
+    far = wrong.sum(dim=1) / (covered.sum(dim=1) + LEAST_AREA)
+    return 1 - iou.mean() + FAR * far.mean()

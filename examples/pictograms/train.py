@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,18 +147,13 @@ class Trainer:
         torch.save(content, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)
 
-    def start_from(self, path: Path, words: Words) -> None:
-        """Begin with another training's weights, words by their numbers; what that one lacks stays as it was made."""
-        content = torch.load(path, map_location=next(self.towers.parameters()).device, weights_only=True)
+    def start_from(self, paths: Sequence[Path], words: Words) -> None:
+        """Begin with another training's weights, or with the mean of several's, words by their numbers; what none of
+        them has stays as it was made."""
         own = self.towers.state_dict()
-        for name, value in content["average"].items():
-            if name == "token_embedding.weight":
-                rows = {token: row for row, token in enumerate(content["ids"])}
-                for row, token in enumerate(words.ids):
-                    if token in rows:
-                        own[name][row] = value[rows[token]].to(own[name].dtype)
-            elif name in own and own[name].shape == value.shape:
-                own[name].copy_(value)
+        begun = [_fitted(path, own, words) for path in paths]
+        for name, value in own.items():
+            value.copy_(torch.stack([weights[name].float() for weights in begun]).mean(dim=0))
         self.average = {name: p.detach().clone() for name, p in own.items()}
 
     def load(self, path: Path) -> None:
@@ -168,6 +163,21 @@ class Trainer:
         self.average, self.number = content["average"], content["number"]
         self.adam.load_state_dict(content["adam"])
         self.muon.load_state_dict(content["muon"])
+
+
+def _fitted(path: Path, own: dict[str, Tensor], words: Words) -> dict[str, Tensor]:
+    """A checkpoint's weights in the places of `own`; where it has none of that shape, `own`'s."""
+    content = torch.load(path, map_location=own["logit_scale"].device, weights_only=True)
+    fitted = {name: value.clone() for name, value in own.items()}
+    for name, value in content["average"].items():
+        if name == "token_embedding.weight":
+            rows = {token: row for row, token in enumerate(content["ids"])}
+            for row, token in enumerate(words.ids):
+                if token in rows:
+                    fitted[name][row] = value[rows[token]].to(fitted[name].dtype)
+        elif name in own and own[name].shape == value.shape:
+            fitted[name].copy_(value)
+    return fitted
 
 
 def train(rank: int, arguments: argparse.Namespace) -> None:
@@ -184,7 +194,7 @@ def train(rank: int, arguments: argparse.Namespace) -> None:
     if checkpoint.is_file():
         trainer.load(checkpoint)
     elif arguments.start:
-        trainer.start_from(Path(arguments.start), words)
+        trainer.start_from([Path(path) for path in arguments.start], words)
     report = Report(trainer, arguments)
     saved = time.monotonic()
     composer = _composer(arguments, captions.background)
@@ -302,7 +312,12 @@ def main() -> None:
     parser.add_argument(
         "--photographs", action="append", default=[], help="as photographs.py writes it; may be repeated"
     )
-    parser.add_argument("--start", help="a checkpoint whose weights to begin with, where --out has none yet")
+    parser.add_argument(
+        "--start",
+        action="append",
+        default=[],
+        help="a checkpoint whose weights to begin with, where --out has none yet; repeated: with the mean of them",
+    )
     parser.add_argument("--knowledge", default=str(Path(__file__).parents[2] / "kb" / "voc.json"))
     parser.add_argument("--out", required=True, help="folder for the checkpoint")
     parser.add_argument("--stages", type=_stage, nargs="+", default=[Stage(80, 200_000, 1.0), Stage(112, 300_000, 0.5)],

@@ -176,6 +176,17 @@ def test_rows_are_enriched_as_the_method_does() -> None:
     np.testing.assert_allclose(ours[20:], rows[20:], atol=1e-6)
 
 
+def test_masks_teach_the_sentences_and_not_the_names() -> None:
+    torch.manual_seed(8)
+    texts, sentences = torch.randn(45, 6, requires_grad=True), torch.randn(9, 6, requires_grad=True)
+    (enrich(texts, sentences) * torch.randn(45, 6)).sum().backward()
+    assert texts.grad is not None
+    assert sentences.grad is not None
+    assert not texts.grad[:20].any()
+    assert texts.grad[20:].all()
+    assert sentences.grad.all()
+
+
 def test_the_loss_of_what_is_read_computed_a_second_way() -> None:
     seen, texts = seen_by_chance(2, 6), torch.randn(45, 6)
     targets = Captions(KNOWLEDGE).targets(np.random.default_rng(0), [scene_of({0, 4}, doubtful={7}), scene_of({2})])
@@ -186,13 +197,12 @@ def test_the_loss_of_what_is_read_computed_a_second_way() -> None:
     for index in (0, 4):
         first = class_maps(seen.tokens, texts)[:1, :, index]
         spread = spread_maps(first, transitions(seen.attention)[:1])
-        for read, share, inside in ((first, 1 - SPREAD_SHARE, 0.79), (spread, SPREAD_SHARE, 0.5)):
+        for read, share, level, weight in ((first, 1 - SPREAD_SHARE, 0.79, 1), (spread, SPREAD_SHARE, 0.5, 3)):
             plane, covered = read[0].double().numpy(), cover[0, :, index].double().numpy()
-            stretched = (plane - plane.min()) / np.ptp(plane)
-            chance, high = (1 / (1 + np.exp(-SHARPNESS * (stretched - level))) for level in (0.5, inside))
-            entropy = -(covered * np.log(high) + (1 - covered) * np.log(1 - chance)).mean()
+            chance = 1 / (1 + np.exp(-SHARPNESS * ((plane - plane.min()) / np.ptp(plane) - level)))
+            far = -(weight * covered * np.log(chance) + (1 - covered) * np.log(1 - chance)).sum() / (covered.sum() + 8)
             both = (chance * covered).sum()
-            total += share * (entropy + 0.5 * (1 - both / (chance.sum() + covered.sum() - both)))
+            total += share * (1 - both / (chance.sum() + covered.sum() - both) + 0.05 * far)
     assert float(loss) == pytest.approx(total / 2, rel=1e-3)
 
 

@@ -7,6 +7,7 @@ import importlib
 import itertools
 import json
 import shlex
+import shutil
 import sys
 import threading
 import time
@@ -606,15 +607,23 @@ def test_training_resumes_and_ships_a_model_that_loads(
     try:
         command(train.main, *arguments)
         assert told(capsys) == ["8", "16"]
+        checkpoint = tmp_path / "checkpoint.pt"
+        early = torch.load(checkpoint)["average"]["visual.proj"]
+        shutil.copy(checkpoint, tmp_path / "early.pt")
         command(train.main, *arguments, "48:8:0.5", "32:8:0.5:masks")
         assert told(capsys) == ["24", "32"]
-        checkpoint = tmp_path / "checkpoint.pt"
         checkpoint.rename(tmp_path / "first.pt")
         command(train.main, *arguments[:-1], "32:8:1.0", "--start", tmp_path / "first.pt", "--rate", 1e-9)
+        second = torch.load(checkpoint)["average"]["visual.proj"]
+        checkpoint.unlink()
+        starts = ["--start", tmp_path / "first.pt", "--start", tmp_path / "early.pt"]
+        command(train.main, *arguments[:-1], "32:8:1.0", *starts, "--rate", 1e-9)
+        third = torch.load(checkpoint)["average"]["visual.proj"]
     finally:
         torch.set_num_threads(threads)
-    first, second = (torch.load(tmp_path / name)["average"] for name in ("first.pt", "checkpoint.pt"))
-    torch.testing.assert_close(first["visual.proj"], second["visual.proj"], atol=1e-5, rtol=1e-3)
+    first = torch.load(tmp_path / "first.pt")["average"]["visual.proj"]
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close((first + early) / 2, third, atol=1e-5, rtol=1e-3)
     command(ship.main, checkpoint, "--out", tmp_path / "model", "--name", "short-run", "--set", "size=48")
     config = tmp_path / "model" / "short-run.json"
     assert recorded_settings(str(config)) == {"size": 48}
