@@ -6,9 +6,9 @@
 SET holds JPEGImages, SegmentationClass and tags.csv, as examples/pictograms/scenes.py writes them. Every row is mIoU
 over the whole set with a 95 % interval: the images are drawn anew, with replacement, 2,000 times (bootstrap), the
 same draws for all rows, so that the last column can give the interval of a row's difference to the reference row.
-Where SET has a drawings.csv, the drawings are weighted anew too: an image counts as often as it was drawn, times a
-weight of each of its drawings (product reweighting with exponential weights: Owen and Eckles, Bootstrapping data arrays
-of arbitrary order, Annals of Applied Statistics 6, 2012), so that the interval tells how sure the figure is for other
+Where SET has a drawings.csv, the drawings are weighted anew instead: an image counts as much as the weights of its
+drawings multiplied (product reweighting with exponential weights: Owen and Eckles, Bootstrapping data arrays of
+arbitrary order, Annals of Applied Statistics 6, 2012), so that the interval tells how sure the figure is for other
 drawings, not only for other scenes of these.
 """
 
@@ -132,20 +132,23 @@ def score(per_image: Confusion) -> float:
 
 
 def draw_weights(shown: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """(DRAWS, n): how much each image counts, when images and what they show are drawn anew.
+    """(DRAWS, n): how much each image counts, when what the images show, or else the images, are drawn anew.
 
-    shown: names of the drawings of each image; empty for images whose drawings are not known. Equal input, equal draws.
+    shown: names of the drawings of each image; empty for images whose drawings are not known, which count as one of
+    their own. Equal input, equal draws. Where drawings are known, the images are not drawn beside them: no two show
+    quite the same, so that drawings carry what is chance about an image, and it would count twice.
     """
     rng, count = np.random.default_rng(0), len(shown)
-    weights = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)])
-    places = {name: place for place, name in enumerate(sorted({name for names in shown for name in names}))}
-    if not places:
+    if not any(shown):
+        weights = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)])
         return weights.astype(np.float64)
+    known: list[Sequence[str]] = [names or (f"image {place}",) for place, names in enumerate(shown)]
+    places = {name: place for place, name in enumerate(sorted({name for names in known for name in names}))}
     # Weights of mean and variance 1, as counts have, but never 0: a class with few drawings stays in every draw.
     times = rng.exponential(size=(DRAWS, len(places)))
-    own = [np.array([places[name] for name in names], np.int64) for names in shown]
-    both: NDArray[np.float64] = weights * np.stack([times[:, rows].prod(axis=1) for rows in own], axis=1)
-    return both.astype(np.float64)
+    own = [[places[name] for name in names] for names in known]
+    weights = np.stack([times[:, rows].prod(axis=1) for rows in own], axis=1)
+    return weights.astype(np.float64)
 
 
 def bootstrap(per_image: Confusion, weights: NDArray[np.float64]) -> NDArray[np.float64]:

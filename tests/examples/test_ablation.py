@@ -48,21 +48,34 @@ def test_the_bootstrap_draws_images_and_is_repeatable() -> None:
     assert low < score(mixed) < high
 
 
-def test_drawings_are_drawn_anew_too() -> None:
+def test_drawings_are_drawn_anew_where_they_are_known() -> None:
     """Two drawings in 40 scenes: what each counts moves the figure more than which scenes were drawn."""
     good, bad = np.diag([5, 5]), np.array([[5, 0], [5, 0]])
     matrices = np.stack([good, bad] * 20)
     scenes = draw_weights([()] * 40)
-    both = draw_weights([("good",), ("bad",)] * 20)
-    assert np.array_equal(both == 0, scenes == 0)
-    widths = [np.ptp(np.nanpercentile(bootstrap(matrices, weights), [2.5, 97.5])) for weights in (scenes, both)]
+    drawings = draw_weights([("good",), ("bad",)] * 20)
+    widths = [np.ptp(np.nanpercentile(bootstrap(matrices, weights), [2.5, 97.5])) for weights in (scenes, drawings)]
     assert widths[1] > 1.5 * widths[0]
-    pair = draw_weights([("a", "b"), ("a",), ("b",)])
-    alone = draw_weights([()] * 3)
-    times = pair / np.where(alone == 0, np.nan, alone)
-    known = ~np.isnan(times).any(axis=1)
-    np.testing.assert_allclose(times[known, 0], times[known, 1] * times[known, 2])
-    assert times[known, 1].mean() == pytest.approx(1, abs=0.2)
+    weights = draw_weights([("a", "b"), ("a",), ("b",), ()])
+    np.testing.assert_allclose(weights[:, 0], weights[:, 1] * weights[:, 2])
+    assert weights.mean(axis=0) == pytest.approx([1] * 4, abs=0.1)
+    assert weights[:, 1:].var(axis=0) == pytest.approx([1] * 3, abs=0.2)  # an image of unknown drawings varies too
+    assert abs(np.corrcoef(weights.T)[3, :3]).max() < 0.1
+
+
+@pytest.mark.parametrize(("of_drawings", "of_scenes"), [(1, 0), (1, 1), (0, 1)])
+def test_intervals_hold_the_truth_as_often_as_they_say(of_drawings: float, of_scenes: float) -> None:
+    """Sets of scenes with one to three of 60 drawings; what a scene gives is chance of its drawings and its own."""
+    rng = np.random.default_rng(0)
+    shown = [rng.choice(60, rng.integers(1, 4), replace=False) for _ in range(150)]
+    weights = draw_weights([[str(drawing) for drawing in drawings] for drawings in shown])
+    held = 0
+    for _ in range(200):
+        luck = rng.normal(size=60) * of_drawings
+        gives = np.array([luck[drawings].sum() for drawings in shown]) + rng.normal(size=150) * of_scenes
+        low, high = np.percentile(weights @ gives / weights.sum(axis=1), [2.5, 97.5])
+        held += low <= 0 <= high
+    assert held >= 180  # 95 % of 200 is 190; less would claim too much
 
 
 def test_what_scenes_show_is_read_from_their_set(tmp_path: Path) -> None:
