@@ -28,6 +28,24 @@ def smooth_noise(rng: Generator, side: int, cells: tuple[int, int]) -> Array:
     return np.asarray(grid.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32).clip(0, 1)
 
 
+def alter(rng: Generator, picture: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture of which nobody can say what it shows, made of two of one side, (side, side, 3) uint8.
+
+    Turned, with other colours, the two side by side along a border that is soft or hard, or all of this: there are few
+    photographs, and training is to learn how such look, not which there are.
+    """
+    side = len(picture)
+    image: Array = np.rot90(picture, int(rng.integers(4))).astype(np.float32)
+    if rng.random() < 0.5:
+        border = (smooth_noise(rng, side, (int(rng.integers(2, 6)),) * 2) - rng.uniform(0.3, 0.7)) * rng.uniform(3, 80)
+        image += (np.rot90(other, int(rng.integers(4))) - image) * (border.clip(-0.5, 0.5) + 0.5)[..., None]
+    if rng.random() < 0.6:
+        mixed = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3, p=[0.1, 0.9]) + rng.normal(0, 0.15, (3, 3))
+        image = (image - 128) @ mixed.astype(np.float32) * np.float32(rng.uniform(0.5, 1.4))
+        image += np.float32(128) + rng.normal(0, 25, 3).astype(np.float32)
+    return image.clip(0, 255).astype(np.uint8)
+
+
 def texture(rng: Generator, side: int, colour: Array, strength: float, stretch: int = 1) -> Array:
     """A colour with noise at three scales; `stretch` draws the noise out sideways."""
     noise = np.zeros((side, side), np.float32)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from captions import Captions
-from compose import Composer, Style
+from compose import Composer, Style, paint_pool, photograph_pool
+from photographs import Photograph
 from stream import MARGIN, Batch
 from words import Words
 
+ALTERED = 0.6  # share of photographs turned, recoloured or joined with another: there are few
 SCENE = 256  # pixels of a scene's side as the model reads it
 
 
@@ -42,9 +44,10 @@ class Batches(torch.utils.data.Dataset[Batch]):
     """Batch number -> the batch of its stage; the same for the same seed."""
 
     def __init__(
-        self, composer: Composer, captions: Captions, words: Words, stages: Sequence[Stage], size: int, seed: int
-    ) -> None:
-        self.composer, self.captions, self.words = composer, captions, words
+        self, composer: Composer, photographs: Sequence[Photograph], captions: Captions, words: Words,
+        stages: Sequence[Stage], size: int, seed: int,
+    ) -> None:  # fmt: skip
+        self.composer, self.photographs, self.captions, self.words = composer, photographs, captions, words
         self.stages, self.size, self.seed = stages, size, seed
 
     def __getitem__(self, number: int) -> Batch:
@@ -54,6 +57,11 @@ class Batches(torch.utils.data.Dataset[Batch]):
         """A batch whose scenes are larger than a stage's by `margin` pixels."""
         rng, side = np.random.default_rng((self.seed, number)), stage.side + margin
         self.composer.easy, self.composer.style = stage.easy, close_style(side)
+        # Of backgrounds that come again towers remember each, and see things in all others.
+        self.composer.backgrounds = paint_pool(rng, self.size)
+        self.composer.photographs = photograph_pool(
+            rng, self.photographs, self.size, self.captions.background, altered=ALTERED
+        )
         scenes = [self.composer.compose(rng, side, side) for _ in range(self.size)]
         pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2).contiguous()
         mask = torch.from_numpy(np.stack([scene.mask for scene in scenes])) if stage.masks else None
@@ -62,8 +70,7 @@ class Batches(torch.utils.data.Dataset[Batch]):
 
 
 class TimedBatches(Batches):
-    """Batch number -> a batch of the stage that has come, with the margin of `stream`; each process paints its own
-    backgrounds."""
+    """Batch number -> a batch of the stage that has come, with the margin of `stream`."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)

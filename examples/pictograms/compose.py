@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from attributes import parts_of
-from backgrounds import Background, paint_background, smooth_noise
+from backgrounds import Background, alter, paint_background, smooth_noise
 from drawings import CLASS_CODES, Drawing
 from numpy.typing import NDArray
 from photographs import Photograph
@@ -278,10 +278,12 @@ def paint_pool(rng: Generator, count: int, side: int = 224) -> list[Background]:
 
 
 def photograph_pool(
-    rng: Generator, photographs: Sequence[Photograph], count: int, words: Sequence[str], side: int = 224
-) -> list[Background]:
+    rng: Generator, photographs: Sequence[Photograph], count: int, words: Sequence[str], side: int = 224,
+    altered: float = 0.0,
+) -> list[Background]:  # fmt: skip
     """`count` crops of photographs, each photograph in its turn; of `words` it may show any, what it shows for certain
-    is told only where the crop is nearly the whole."""
+    is told only where the crop is nearly the whole. altered: the share of crops after which another one is made of them
+    (`backgrounds.alter`), of which nothing is told."""
     pool: list[Background] = []
     if not photographs:
         return pool
@@ -296,6 +298,10 @@ def photograph_pool(
         own = photographs[place].words
         shown = own if len(own) == 1 or share > 0.8 else ()
         pool.append(Background(np.asarray(crop), tuple(shown), tuple(word for word in words if word not in shown)))
+    if altered:
+        for chosen in np.flatnonzero(rng.random(count) < altered):
+            other = pool[int(rng.integers(count))].pixels
+            pool[chosen] = Background(alter(rng, pool[chosen].pixels, other), (), tuple(words))
     return pool
 
 

@@ -38,9 +38,8 @@ class Seen:
 def encode_pixels(visual: Any, pixels: Tensor) -> Seen:
     """The images' forward pass, both paths, from (n, 3, H, W) uint8 pixels of any side that patches divide."""
     patch, width = visual.patch_size[0], visual.conv1.weight.shape[0]
-    pixels = (pixels.float() - pixels.new_tensor(MEAN, dtype=torch.float32)[:, None, None]) / pixels.new_tensor(
-        STD, dtype=torch.float32
-    )[:, None, None]
+    mean, deviation = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (MEAN, STD))
+    pixels = (pixels.float() - mean) / deviation
     patches = pixels.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5)
     count, rows, columns = patches.shape[:3]
     tokens = F.linear(patches.reshape(count, rows * columns, -1), visual.conv1.weight.reshape(width, -1))

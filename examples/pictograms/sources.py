@@ -94,6 +94,7 @@ PHOTOGRAPHS = {
         Source("stellarium", "stellarium-data=0.22.2-1", "GPL 2+ and CC-BY 3.0"),
         Source("pmndrs", "@pmndrs/assets@1.7.0", "CC0"),
         Source("supertuxkart", "supertuxkart-data=1.4+dfsg-2", "CC-BY-SA, CC-BY, CC0 and GPL, by file"),
+        Source("endless-sky", "endless-sky-data=0.9.8-1.2", "CC-BY-SA 3.0, 4.0 and public domain, by file"),
         Source("lomiri-16.04", "lomiri-wallpapers-16.04=20.04.0-2", "CC-BY and CC-BY-SA", world="outside"),
         Source("lxqt-themes", "lxqt-themes=1.2.0-1", "LGPL 2.1+ and CC-BY-SA 3.0", world="outside"),
     )

@@ -1,40 +1,30 @@
-"""The demo's scenes and training, on generated drawings: masks, tags, captions, one short training, shipping."""
+"""The demo's scenes, on generated drawings: masks, tags, captions, and what they are made of."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import itertools
 import json
 import shlex
-import shutil
 import sys
-import threading
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import captions as texts_of_training
 import compose
-import curve
 import drawings as drawings_module
 import numpy as np
 import photographs as photographs_module
 import pytest
 import scenes as scenes_module
-import ship
 import sources as sources_module
-import stream
-import torch
 import train
 from attributes import PARTS, PLACES, SENTENCES, VIEWS, holds, parts_of, view_holds
 from backgrounds import Background, paint_background
-from batches import close_style
 from captions import KINDS, UNNAMED, Captions
 from compose import CLASSES, STYLES, TINTS, Composer, Scene, Style, _bend, photograph_pool
 from described_scenes import scene_of
+from discs import disc
 from drawings import (
     CLASS_CODES,
     CLASS_KINDS,
@@ -47,34 +37,19 @@ from drawings import (
     save_drawings,
 )
 from furniture import EACH, paint_furniture
-from optimiser import Muon, orthogonalise
-from photographs import load_photographs, read_folder, save_photographs
+from photographs import load_photographs, read_folder
 from PIL import Image
 from scenes import write_set
 from scipy import ndimage
 from shapes import ALIKE, likeness, outlines, split_by_shape
 from sources import FAMILIES, PHOTOGRAPHS, Source, fetch
-from stream import MARGIN, Batch, replayed
-from train import Trainer
 from words import Words
 
-from excel_cam import load_model, shipped_knowledge
+from excel_cam import shipped_knowledge
 from excel_cam.classes import VOC_CLASSES
-from excel_cam.model.words_file import recorded_settings
-from excel_cam.settings import ModelChoice
 
 FOLDER = Path(__file__).parents[2] / "examples" / "pictograms"
 KNOWLEDGE = FOLDER.parents[1] / "kb" / "voc.json"
-
-
-def disc(index: int, family: str = "noto", code: str = "", world: str = "seen", kind: str = "") -> Drawing:
-    """A coloured disc in place of a class's drawing."""
-    y, x = np.mgrid[:SIDE, :SIDE]
-    pixels = np.zeros((SIDE, SIDE, 4), np.uint8)
-    pixels[(y - SIDE / 2) ** 2 + (x - SIDE / 2) ** 2 < (SIDE / 2) ** 2] = (index * 12, 255 - index * 12, 128, 255)
-    pixels[SIDE // 2, SIDE // 2] = (255, 255, 255, 255)  # a second colour: not drawn in ink
-    kind = kind or next(iter(CLASS_KINDS[CLASSES[index]]))
-    return Drawing(CLASSES[index], family, code or CLASS_CODES[CLASSES[index]].split()[0], pixels, kind, world)
 
 
 def ring(index: int, world: str = "seen") -> Drawing:
@@ -84,17 +59,6 @@ def ring(index: int, world: str = "seen") -> Drawing:
     pixels = np.zeros((SIDE, SIDE, 4), np.uint8)
     pixels[(far < SIDE / 2) & (far > SIDE / 2 - 12)] = (0, 0, 0, 255)
     return Drawing(CLASSES[index], "lines", "ring", pixels, "", world)
-
-
-@pytest.fixture(scope="module")
-def drawings() -> list[Drawing]:
-    clutter = Drawing("", "noto", "1f34e", disc(0).pixels)
-    apart = [
-        disc(12, "fluent", "1f40e", "drawing"),
-        disc(3, "twemoji", world="family"),
-        disc(5, "far", world="outside"),
-    ]
-    return [*(disc(index, "emojione") for index in range(20)), *apart, clutter]
 
 
 @pytest.fixture(scope="module")
@@ -377,13 +341,6 @@ def test_the_bank_holds_sentences_of_every_class_and_asks_nothing_of_images() ->
     assert not targets.known[:, targets.enriching].any()
 
 
-def test_small_images_show_objects_as_large_as_scenes_do() -> None:
-    for side in (80, 112, 160, 208):
-        style = close_style(side)
-        assert style.smallest * side == pytest.approx(13)
-        assert style.largest * side == pytest.approx(230, abs=1)
-
-
 def test_a_name_with_another_classs_sentence_is_true_of_nothing() -> None:
     captions = Captions(KNOWLEDGE)
     scenes = [scene_of({index}) for index in range(20)]
@@ -422,40 +379,6 @@ def test_all_captions_are_within_the_vocabulary(composer: Composer) -> None:
             assert all(token in words.rows for token in words.tokenizer.encode(text)), text
     assert {name for names in KINDS.values() for name in names.split()} <= set(CLASSES)
     assert set(TINTS) <= set(" ".join(captions.vocabulary()).split())
-
-
-def test_orthogonalised_updates_have_alike_singular_values() -> None:
-    torch.manual_seed(0)
-    for shape in ((24, 60), (60, 24)):
-        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
-        assert values.min() > 0.35 * values.max()
-
-
-def test_matrices_of_one_shape_are_changed_as_each_would_be_alone() -> None:
-    torch.manual_seed(1)
-    gradients = [torch.randn(shape) for shape in ((6, 4), (4, 6), (6, 4), (4, 3, 1, 2))]
-
-    def changed(muon_of: list[list[int]]) -> list[torch.Tensor]:
-        weights = [torch.nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
-        for places in muon_of:
-            for place in places:
-                weights[place].grad = gradients[place].clone()
-            Muon([weights[place] for place in places], 0, 1).step(0.1)
-        return [weight.detach() for weight in weights]
-
-    torch.testing.assert_close(changed([[0, 1, 2, 3]]), changed([[0], [1], [2], [3]]))
-
-
-def test_muon_goes_downhill_and_clears_gradients() -> None:
-    torch.manual_seed(0)
-    weight, target = torch.nn.Parameter(torch.zeros(8, 8)), torch.randn(8, 8) * 0.1
-    muon = Muon([weight], 0, 1)
-    first = float(target.square().sum())
-    for _ in range(60):
-        (weight - target).square().sum().backward()
-        muon.step(0.02)
-        assert weight.grad is None
-    assert float((weight.detach() - target).square().sum()) < 0.2 * first
 
 
 def test_families_in_folders_are_rendered_and_kept(tmp_path: Path) -> None:
@@ -554,17 +477,6 @@ def test_ones_own_photographs(tmp_path: Path, command: Callable[..., None], caps
     assert list(read_folder(tmp_path)) == [only]
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    own = [
-        photographs_module._compress(Image.fromarray(rng.integers(0, 255, (80, 90, 3), np.uint8)), "", world)
-        for world in ("seen", "outside")
-    ]
-    save_photographs(tmp_path / "photographs.npz", own)
-    return tmp_path / "photographs.npz"
-
-
 def test_a_scene_set_is_a_voc_folder(drawings: list[Drawing], tmp_path: Path) -> None:
     write_set(tmp_path, {"seen": 4}, drawings, seed=1)
     lines = (tmp_path / "tags.csv").read_text().splitlines()
@@ -594,161 +506,15 @@ def test_the_world_outside_shows_its_own_drawings(
     assert [line.split(",")[1] for line in shown] == ["far:1f68c"] * 3
 
 
-def test_training_resumes_and_ships_a_model_that_loads(
-    drawings: list[Drawing], pictures: Path, tmp_path: Path, command: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    save_drawings(tmp_path / "drawings.npz", drawings)
-    arguments = [
-        "--drawings", tmp_path / "drawings.npz", "--photographs", pictures, "--out", tmp_path, "--layers", 2,
-        "--width", 64, "--batch", 8, "--pool", 4, "--workers", 0, "--report", 1, "--stages", "32:16:1.0",
-    ]  # fmt: skip
-    threads = torch.get_num_threads()
-    try:
-        command(train.main, *arguments)
-        assert told(capsys) == ["8", "16"]
-        checkpoint = tmp_path / "checkpoint.pt"
-        early = torch.load(checkpoint)["average"]["visual.proj"]
-        shutil.copy(checkpoint, tmp_path / "early.pt")
-        command(train.main, *arguments, "48:8:0.5", "32:8:0.5:masks")
-        assert told(capsys) == ["24", "32"]
-        checkpoint.rename(tmp_path / "first.pt")
-        command(train.main, *arguments[:-1], "32:8:1.0", "--start", tmp_path / "first.pt", "--rate", 1e-9)
-        second = torch.load(checkpoint)["average"]["visual.proj"]
-        checkpoint.unlink()
-        starts = ["--start", tmp_path / "first.pt", "--start", tmp_path / "early.pt"]
-        command(train.main, *arguments[:-1], "32:8:1.0", *starts, "--rate", 1e-9)
-        third = torch.load(checkpoint)["average"]["visual.proj"]
-    finally:
-        torch.set_num_threads(threads)
-    first = torch.load(tmp_path / "first.pt")["average"]["visual.proj"]
-    torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-3)
-    torch.testing.assert_close((first + early) / 2, third, atol=1e-5, rtol=1e-3)
-    command(ship.main, checkpoint, "--out", tmp_path / "model", "--name", "short-run", "--set", "size=48")
-    config = tmp_path / "model" / "short-run.json"
-    assert recorded_settings(str(config)) == {"size": 48}
-    model = load_model(ModelChoice(str(config), weights=config.with_suffix(".safetensors"), device="cpu"))
-    assert model.encode_texts(["a clean origami cat."]).shape == (1, 192)
-    assert model.unknown_words("a clean origami zebra") == ["zebra"]
-
-
-def test_training_for_a_time_goes_through_the_stages(
-    drawings: list[Drawing], pictures: Path, tmp_path: Path, command: Callable[..., None],
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    save_drawings(tmp_path / "drawings.npz", drawings)
-    seconds = itertools.count()
-    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
-    threads = torch.get_num_threads()
-    try:
-        command(
-            train.main, "--drawings", tmp_path / "drawings.npz", "--photographs", pictures, "--out", tmp_path,
-            "--layers", 2, "--width", 64, "--batch", 4, "--pool", 4, "--workers", 0, "--report", 1, "--minutes", 0.2,
-            "--stages", "32:1:1.0", "48:2:0.5:masks",
-        )  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
-    sides = [line.split("side ")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert sides == sorted(sides)
-    assert set(sides) == {"32", "48"}
-    assert torch.load(tmp_path / "checkpoint.pt")["number"] == len(sides)
-
-
-@pytest.mark.parametrize("asked", [("--minutes", 1, "--processes", 2), ("--minutes", -1)])
-def test_a_training_for_a_time_is_one_process(
-    tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str], asked: tuple[object, ...]
-) -> None:
-    with pytest.raises(SystemExit):
-        command(train.main, "--drawings", tmp_path / "drawings.npz", "--out", tmp_path / "run", *asked)
-    assert f"--minutes {asked[1]}: more than 0, and for one process" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-def batches_of(sides: list[int]) -> list[Batch]:
-    """Batches whose pixels and masks hold the batch's place everywhere."""
-    targets = Captions(KNOWLEDGE).targets(np.random.default_rng(0), [scene_of({0})] * 2)
-    shapes = [(2, 3, side + MARGIN, side + MARGIN) for side in sides]
-    return [
-        Batch(torch.full(shape, place, dtype=torch.uint8), torch.full(shape[:1] + shape[2:], place), targets, [])
-        for place, shape in enumerate(shapes)
-    ]
-
-
-def test_batches_come_again_until_those_of_another_side_are_there() -> None:
-    told: list[float] = []
-    held = threading.Event()
-
-    def composed() -> Iterator[Batch]:
-        first, second, third, fourth = batches_of([16, 16, 32, 32])
-        yield from (first, second)
-        held.wait(20)
-        yield from (third, fourth)
-
-    seen: list[tuple[int, int]] = []
-    for batch, gone in replayed(composed(), torch.device("cpu"), 3, 0.02, told.append):
-        assert gone == told[-1]
-        assert batch.mask is not None
-        assert batch.pixels.unique().tolist() == batch.mask.unique().tolist()
-        seen.append((batch.pixels.shape[-1], int(batch.pixels[0, 0, 0, 0])))
-        if len(seen) == 200:
-            held.set()
-        time.sleep(0.001)
-    assert seen[0] == (16, 0)
-    assert {place for side, place in seen if side == 16} == {0, 1}
-    assert {place for side, place in seen if side == 32} == {2, 3}
-    assert [side for side, _place in seen] == sorted(side for side, _place in seen)
-    assert told == sorted(told)
-
-
-@pytest.mark.parametrize("before", [0, 1])
-def test_what_composing_raises_ends_the_training(before: int) -> None:
-    """At once, or after some batches: it neither waits for ever nor goes on with what it has."""
-
-    def composed() -> Iterator[Batch]:
-        yield from batches_of([16] * before)
-        raise ValueError("no such drawing")
-
-    with pytest.raises(ValueError, match="no such drawing"):
-        for _batch in replayed(composed(), torch.device("cpu"), 3, 1, lambda _gone: None):
-            time.sleep(0.001)
-
-
-def test_a_scene_is_mirrored_and_cut_with_its_mask() -> None:
-    (batch,) = batches_of([16])
-    across = torch.arange(32, dtype=torch.uint8) + 32 * torch.arange(4, dtype=torch.uint8)[:, None].repeat(8, 1)
-    batch = dataclasses.replace(batch, pixels=across.expand(2, 3, 32, 32), mask=across.expand(2, 32, 32))
-    views = [batch.seen_anew(torch.Generator().manual_seed(seed)) for seed in range(30)]
-    for view in views:
-        assert view.mask is not None
-        assert (view.pixels == view.mask[:, None]).all()
-        for picture in view.mask:
-            upright = picture if picture[0, 0] < picture[0, -1] else picture.flip(-1)
-            left, top = int(upright[0, 0]) % 32, int(upright[0, 0]) // 32
-            assert any((across[row : row + 16, left : left + 16] == upright).all() for row in range(top, 17, 4))
-    assert len({int(view.pixels[0, 0, 0, 0]) for view in views}) > 10
-
-
-def test_a_line_of_the_learning_curve(
-    drawings: list[Drawing], tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    captions = Captions(KNOWLEDGE)
-    words = Words(captions.vocabulary())
-    arguments = Namespace(seed=0, layers=5, width=64, device="cpu", processes=1, rate=1e-3, batch=8, average=0.9)
-    trainer = Trainer(arguments, words, 45, 0)
-    trainer.number = 5
-    trainer.save(tmp_path / "checkpoint.pt", words)
-    write_set(tmp_path / "small", {"seen": 3}, drawings, seed=1)
-    out = tmp_path / "curve.csv"
-    for _ in range(2):
-        command(curve.main, tmp_path / "checkpoint.pt", "--root", tmp_path / "small", "--size", 64, "--limit", 2,
-                "--clusters", 4, "--out", out)  # fmt: skip
-    lines = out.read_text().splitlines()
-    assert lines[0] == "images,set,scenes,miou,low,high"
-    assert lines[1] == lines[2]
-    assert lines[1].startswith("40,small,2,")
-    with pytest.raises(SystemExit):
-        command(curve.main, tmp_path / "none.pt", "--root", tmp_path / "small", "--out", out)
-    assert "none.pt: no such file" in capsys.readouterr().err
+def test_an_altered_photograph_keeps_its_side_and_tells_nothing(pictures: Path) -> None:
+    photographs = load_photographs(pictures)
+    plain = photograph_pool(np.random.default_rng(0), photographs, 20, ("sky", "grass"), 48)
+    pool = photograph_pool(np.random.default_rng(0), photographs, 20, ("sky", "grass"), 48, altered=1.0)
+    assert {background.pixels.shape for background in pool} == {(48, 48, 3)}
+    assert {background.pixels.dtype for background in pool} == {np.dtype(np.uint8)}
+    assert {(background.shown, background.unclear) for background in pool} == {((), ("sky", "grass"))}
+    changed = sum(not np.array_equal(one.pixels, other.pixels) for one, other in zip(pool, plain, strict=True))
+    assert changed > 10
 
 
 def readme_commands() -> list[list[str]]:
@@ -774,16 +540,3 @@ def test_the_pages_commands_are_accepted(line: list[str], monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         importlib.import_module(Path(line[0]).stem).main()
     assert len(read) == 1
-
-
-def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return [line.split(" images ")[0].strip() for line in capsys.readouterr().out.splitlines()]
-
-
-def test_training_without_drawings_of_a_class_says_which(
-    drawings: list[Drawing], tmp_path: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    save_drawings(tmp_path / "drawings.npz", drawings[2:])
-    with pytest.raises(SystemExit):
-        command(train.main, "--drawings", tmp_path / "drawings.npz", "--out", tmp_path)
-    assert "no drawing of aeroplane, bicycle to train on" in capsys.readouterr().err
