@@ -1,7 +1,8 @@
 """The paper's ablation on any data set with masks in VOC's layout: what each part of the method is worth.
 
     python examples/ablation.py --root SET --model clip.json --weights clip.safetensors --out ablation.md
-    python examples/ablation.py --root SET --only "last 5 blocks" --only "centred blob"
+    python examples/ablation.py --root SET --only "centred blob"
+    python examples/ablation.py --root SET --only "+ affinity" --against CAM
 
 SET holds JPEGImages, SegmentationClass and tags.csv, as examples/pictograms/scenes.py writes them. Every row is mIoU
 over the whole set with a 95 % interval: the images are drawn anew, with replacement, 2,000 times (bootstrap), the
@@ -183,21 +184,24 @@ def measure(
     return np.stack(matrices)
 
 
-def format_table(rows: Sequence[tuple[str, str, Confusion]], shown: Sequence[Sequence[str]] = ()) -> str:
-    """A Markdown table: part, row, mIoU and its interval, difference to the reference row and its interval.
+def format_table(
+    rows: Sequence[tuple[str, str, Confusion]], shown: Sequence[Sequence[str]] = (), against: str = REFERENCE
+) -> str:
+    """A Markdown table: part, row, mIoU and its interval, and the interval of its difference to the row `against`.
 
     shown: what `draw_weights` takes; by default images alone are drawn anew.
     """
     weights = draw_weights(shown or [()] * len(rows[0][2]))
     drawn = {(part, name): bootstrap(matrices, weights) for part, name, matrices in rows}
-    reference = drawn.get(("attention", REFERENCE))
-    lines = ["| part | row | mIoU | 95 % | against the reference |", "|---|---|---|---|---|"]
+    reference = next((draws for (_part, name), draws in drawn.items() if name == against), None)
+    compared = "the reference" if against == REFERENCE else against
+    lines = [f"| part | row | mIoU | 95 % | against {compared} |", "|---|---|---|---|---|"]
     for part, name, matrices in rows:
         draws = drawn[part, name]
         difference = "not measured"
         if reference is not None:
             low, high = np.nanpercentile(draws - reference, INTERVAL)
-            difference = "reference" if (part, name) == ("attention", REFERENCE) else f"{low:+.1f} … {high:+.1f}"
+            difference = "reference" if name == against else f"{low:+.1f} … {high:+.1f}"
         low, high = np.nanpercentile(draws, INTERVAL)
         lines.append(f"| {part} | {name} | {score(matrices):.1f} | {low:.1f} … {high:.1f} | {difference} |")
     return "\n".join(lines)
@@ -212,10 +216,17 @@ def format_table(rows: Sequence[tuple[str, str, Confusion]], shown: Sequence[Seq
 @click.option("--size", type=int, help="Input side instead of the one recorded with the model.")
 @click.option("--clusters", type=int, help="B of the reference instead of the one recorded with the model.")
 @click.option("--only", multiple=True, help="Only rows of this name; may be repeated.")
+@click.option(
+    "--against",
+    type=click.Choice([*(variant.name for variant in VARIANTS), *BASELINES]),
+    default=REFERENCE,
+    show_default=True,
+    help="The row that all others are compared with.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the table here, instead of printing it.")
 def main(
     root: Path, names_from: str | None, limit: int | None, model: str, weights: Path | None, size: int | None,
-    clusters: int | None, only: tuple[str, ...], out: Path | None,
+    clusters: int | None, only: tuple[str, ...], against: str, out: Path | None,
 ) -> None:  # fmt: skip
     """Measure all rows and print the table."""
     torch.set_num_threads(1)  # images go side by side instead
@@ -227,16 +238,16 @@ def main(
     reference = dataclasses.replace(Settings(), **recorded_settings(model) | given)
     rows = []
     for variant in VARIANTS:
-        if only and variant.name not in only:
+        if only and variant.name not in {*only, against}:
             continue
         settings, clip = dataclasses.replace(reference, **variant.changes), load(variant.precision)
         labeller = Labeller(clip, build_text_bank(shipped_knowledge("voc"), clip, settings), settings)
         matrices = measure(samples, root / "SegmentationClass", _one_by_one(labeller), variant.name)
         rows.append((variant.part, variant.name, matrices))
     for name, baseline in BASELINES.items():
-        if not only or name in only:
+        if not only or name in {*only, against}:
             rows.append(("baselines", name, measure(samples, root / "SegmentationClass", baseline, name)))
-    table = format_table(rows, read_drawings(root, [sample.name for sample in samples]))
+    table = format_table(rows, read_drawings(root, [sample.name for sample in samples]), against)
     text = f"{len(samples)} scenes of {root.name}, size {reference.size}, B {reference.clusters}\n\n{table}"
     if out is None:
         click.echo(text)

@@ -90,6 +90,10 @@ def test_the_table_gives_differences_to_the_reference() -> None:
     assert "| attention | last 5 blocks | 100.0 | 100.0 … 100.0 | reference |" in table
     assert "| stages | CAM | 25.0 | 25.0 … 25.0 | -75.0 … -75.0 |" in table
     assert "not measured" in format_table([("stages", "CAM", bad)])
+    turned = format_table([("stages", "+ affinity", good), ("stages", "CAM", bad)], against="CAM")
+    assert "| 95 % | against CAM |" in turned
+    assert "| stages | + affinity | 100.0 | 100.0 … 100.0 | +75.0 … +75.0 |" in turned
+    assert "| stages | CAM | 25.0 | 25.0 … 25.0 | reference |" in turned
 
 
 def test_the_blob_is_in_the_middle_with_a_column_for_each_tag() -> None:
@@ -121,7 +125,7 @@ def test_one_run_over_two_scenes(tmp_path: Path, model_arguments: list[str]) -> 
     (root / "tags.csv").write_text("name,classes\na,cat\nb,cat\n")
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("a\nb\n")
     out = tmp_path / "table.md"
-    arguments = ["--root", root, "--size", "64", "--only", "last 5 blocks", "--only", "centred blob", "--out", out]
+    arguments = ["--root", root, "--size", "64", "--only", "centred blob", "--out", out]
     result = CliRunner().invoke(main, [*map(str, arguments), *model_arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     lines = out.read_text().splitlines()
