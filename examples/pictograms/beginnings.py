@@ -69,8 +69,8 @@ def _deepened(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, T
     New blocks come after the first, before those whose attention is calibrated. They attend as the block after them
     did and add nothing yet; the rest of them is `own`'s, made by chance, so that they do not all learn the same.
     """
-    missing = _blocks(own) - _blocks(weights)
-    if missing <= 0 or _blocks(weights) < 2:
+    missing = image_blocks(own) - image_blocks(weights)
+    if missing <= 0 or image_blocks(weights) < 2:
         return weights
     deeper = {}
     for name, value in weights.items():
@@ -87,6 +87,6 @@ def _deepened(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, T
     return deeper
 
 
-def _blocks(weights: dict[str, Tensor]) -> int:
+def image_blocks(weights: dict[str, Tensor]) -> int:
     """How many blocks an image tower has."""
     return 1 + max((int(block[1]) for name in weights if (block := IMAGE_BLOCK.fullmatch(name))), default=-1)

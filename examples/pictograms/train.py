@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.distributed
 from batches import Batches, Stage, TimedBatches
-from beginnings import begin_with, read_weights
+from beginnings import begin_with, image_blocks, read_weights
 from captions import Captions
 from compose import CLASSES, Composer
 from drawings import Drawing, load_drawings
@@ -323,7 +323,8 @@ def main() -> None:
         _seen_drawings(arguments)
         _seen_photographs(arguments)
         for start in arguments.start:
-            read_weights(Path(start))
+            if (blocks := image_blocks(read_weights(Path(start))[0])) > arguments.layers:
+                raise ValueError(f"{start}: {blocks} image blocks, of which none can be left out; --layers {blocks}")
     except (OSError, ValueError) as error:
         parser.error(str(error))
     if arguments.processes == 1:

@@ -130,7 +130,7 @@ def test_training_resumes_and_ships_a_model_that_loads(
     deep = torch.load(tmp_path / "deeper" / "checkpoint.pt")
     torch.testing.assert_close(deep["average"]["visual.proj"], third, atol=1e-3, rtol=1e-3)
     assert deep["config"]["vision_cfg"]["layers"] == 4
-    for wrong in (tmp_path / "none.pt", tmp_path / "drawings.npz"):
+    for wrong in (tmp_path / "none.pt", tmp_path / "drawings.npz", tmp_path / "deeper" / "checkpoint.pt"):
         capsys.readouterr()
         with pytest.raises(SystemExit):
             command(train.main, *arguments[:-1], "32:8:1.0", "--start", wrong)
