@@ -136,8 +136,8 @@ def draw_weights(shown: Sequence[Sequence[str]]) -> NDArray[np.float64]:
     """(DRAWS, n): how much each image counts, when what the images show, or else the images, are drawn anew.
 
     shown: names of the drawings of each image; empty for images whose drawings are not known, which count as one of
-    their own. Equal input, equal draws. Where drawings are known, the images are not drawn beside them: no two show
-    quite the same, so that drawings carry what is chance about an image, and it would count twice.
+    their own. Equal input, equal draws. Where drawings are known, the images are not drawn beside them: the weights of
+    its drawings make an image vary already, and what is chance about it would count twice.
     """
     rng, count = np.random.default_rng(0), len(shown)
     if not any(shown):
@@ -236,16 +236,17 @@ def main(
     load = functools.cache(lambda precision: load_model(dataclasses.replace(choice, precision=precision)))
     given = {key: value for key, value in (("size", size), ("clusters", clusters)) if value is not None}
     reference = dataclasses.replace(Settings(), **recorded_settings(model) | given)
+    chosen = {*only, against} if only else {*(variant.name for variant in VARIANTS), *BASELINES}
     rows = []
     for variant in VARIANTS:
-        if only and variant.name not in {*only, against}:
+        if variant.name not in chosen:
             continue
         settings, clip = dataclasses.replace(reference, **variant.changes), load(variant.precision)
         labeller = Labeller(clip, build_text_bank(shipped_knowledge("voc"), clip, settings), settings)
         matrices = measure(samples, root / "SegmentationClass", _one_by_one(labeller), variant.name)
         rows.append((variant.part, variant.name, matrices))
     for name, baseline in BASELINES.items():
-        if not only or name in {*only, against}:
+        if name in chosen:
             rows.append(("baselines", name, measure(samples, root / "SegmentationClass", baseline, name)))
     table = format_table(rows, read_drawings(root, [sample.name for sample in samples]), against)
     text = f"{len(samples)} scenes of {root.name}, size {reference.size}, B {reference.clusters}\n\n{table}"

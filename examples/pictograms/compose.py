@@ -298,7 +298,7 @@ def photograph_pool(
         own = photographs[place].words
         shown = own if len(own) == 1 or share > 0.8 else ()
         pool.append(Background(np.asarray(crop), tuple(shown), tuple(word for word in words if word not in shown)))
-    if altered:
+    if altered:  # a scene set, of which none are, draws as ever
         for chosen in np.flatnonzero(rng.random(count) < altered):
             other = pool[int(rng.integers(count))].pixels
             pool[chosen] = Background(alter(rng, pool[chosen].pixels, other), (), tuple(words))

@@ -69,13 +69,16 @@ def test_intervals_hold_the_truth_as_often_as_they_say(of_drawings: float, of_sc
     rng = np.random.default_rng(0)
     shown = [rng.choice(60, rng.integers(1, 4), replace=False) for _ in range(150)]
     weights = draw_weights([[str(drawing) for drawing in drawings] for drawings in shown])
-    held = 0
+    held, widths, means = 0, [], []
     for _ in range(200):
         luck = rng.normal(size=60) * of_drawings
         gives = np.array([luck[drawings].sum() for drawings in shown]) + rng.normal(size=150) * of_scenes
         low, high = np.percentile(weights @ gives / weights.sum(axis=1), [2.5, 97.5])
         held += low <= 0 <= high
+        widths.append(high - low)
+        means.append(gives.mean())
     assert held >= 180  # 95 % of 200 is 190; less would claim too much
+    assert np.mean(widths) < 2 * np.ptp(np.percentile(means, [2.5, 97.5]))  # and these too little
 
 
 def test_what_scenes_show_is_read_from_their_set(tmp_path: Path) -> None:

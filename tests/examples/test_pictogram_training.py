@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import shutil
-import tempfile
 import threading
 import time
 from argparse import Namespace
@@ -26,10 +25,7 @@ from beginnings import begin_with
 from captions import Captions
 from compose import Composer
 from described_scenes import scene_of
-from drawings import (
-    Drawing,
-    save_drawings,
-)
+from drawings import Drawing, save_drawings
 from open_clip import CLIP
 from optimiser import Muon, orthogonalise
 from passes import encode_pixels
@@ -43,8 +39,7 @@ from excel_cam import load_model
 from excel_cam.model.words_file import recorded_settings
 from excel_cam.settings import ModelChoice
 
-FOLDER = Path(__file__).parents[2] / "examples" / "pictograms"
-KNOWLEDGE = FOLDER.parents[1] / "kb" / "voc.json"
+KNOWLEDGE = Path(__file__).parents[2] / "kb" / "voc.json"
 
 
 def test_small_images_show_objects_as_large_as_scenes_do() -> None:
@@ -137,7 +132,7 @@ def test_training_resumes_and_ships_a_model_that_loads(
         assert str(wrong) in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_deeper_tower_begins_as_the_one_it_is_made_of() -> None:
+def test_a_deeper_tower_begins_as_the_one_it_is_made_of(tmp_path: Path) -> None:
     words = Words(["a cat", "a dog"])
     towers = []
     for layers in (3, 5):
@@ -147,10 +142,8 @@ def test_a_deeper_tower_begins_as_the_one_it_is_made_of() -> None:
         torch.manual_seed(layers)
         towers.append(CLIP(**config))
     shallow, deep = towers
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "checkpoint.pt"
-        torch.save({"average": shallow.state_dict(), "ids": words.ids}, path)
-        begin_with([path], deep.state_dict(), words.ids)
+    torch.save({"average": shallow.state_dict(), "ids": words.ids}, tmp_path / "checkpoint.pt")
+    begin_with([tmp_path / "checkpoint.pt"], deep.state_dict(), words.ids)
     pixels = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         before, after = (encode_pixels(tower.visual, pixels) for tower in towers)
